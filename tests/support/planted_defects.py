@@ -98,7 +98,7 @@ def alerts_once(patch: pytest.MonkeyPatch) -> None:
             self._log.warning("alert.delivery_failed", error=str(error))
 
     patch.setattr(AlertDispatcher, "_until_delivered", until_delivered)
-    patch.setattr(Transaction, "unnotified", lambda self, most: [])
+    patch.setattr(Transaction, "unnotified", lambda self, most, channel="": [])
 
 
 def outbox_blocked(patch: pytest.MonkeyPatch) -> None:

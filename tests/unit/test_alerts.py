@@ -154,23 +154,118 @@ async def test_an_alert_under_way_is_not_begun_again_and_stops_with_the_dispatch
     assert dispatch.dispatcher.under_way == 0 and dispatch.records == []
 
 
-async def test_alerts_wait_for_a_channel_within_a_number_and_the_others_in_the_database(
+class Database:
+    """The deliveries of alerts, of which a dispatcher takes those that had no room in memory."""
+
+    def __init__(self, dispatch: Dispatch, number: int) -> None:
+        self.dispatcher = dispatch.dispatcher
+        self.alerts = [msgspec.structs.replace(ALERT, run_id=f"r{each}") for each in range(number)]
+        self.delivered: dict[str, frozenset[str]] = {}
+        self.dispatcher._record = self.record
+
+    async def record(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
+        self.delivered[run_id] = channels
+
+    def having(self, channel: str) -> int:
+        return sum(channel in channels for channels in self.delivered.values())
+
+    def add(self, channel: str = "") -> None:
+        """Add a page of the oldest alerts that a channel has not delivered."""
+        none: frozenset[str] = frozenset()
+        states = [(alert, self.delivered.get(alert.run_id, none)) for alert in self.alerts]
+        page = [(alert, done) for alert, done in states if channel not in done]
+        for alert, done in page[: alerts.MAX_WAITING + 1]:
+            self.dispatcher.add(alert, done)
+
+    async def until_having(self, channel: str, number: int) -> None:
+        """Take what is left over, as a control plane does with each tick."""
+        async with asyncio.timeout(30):
+            while self.having(channel) < number:
+                await asyncio.sleep(0.001)
+                for ready in self.dispatcher.take_left_over():
+                    self.add(ready)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "MAX_WAITING", 10)
+
+
+async def never_delivered(url: str, body: bytes) -> None:
+    raise OSError("no route")
+
+
+@pytest.mark.usefixtures("few")
+async def test_a_dead_webhook_keeps_no_alert_from_the_bus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alerts, "MAX_WAITING", 4)
-    answers = ["503 Service Unavailable"]
-    async with webhook(*answers) as (url, _):
-        dispatch = Dispatch(webhook=url)
-        for number in range(10):
-            dispatch.dispatcher.add(msgspec.structs.replace(ALERT, run_id=f"r{number}"))
-            async with asyncio.timeout(60):
-                while len(dispatch.published) <= number:
-                    await asyncio.sleep(0.002)
-        assert dispatch.dispatcher.under_way == 4, "the bus has all of them"
-        assert not dispatch.dispatcher.takes_left_over()
-        await dispatch.dispatcher.close()
+    """Fifty at once: each channel takes those that it has not delivered, with its own room."""
+    monkeypatch.setattr(alerts, "_post", never_delivered)
+    dispatch = Dispatch(webhook="http://dead")
+    database = Database(dispatch, 50)
+    for alert in database.alerts:
+        dispatch.dispatcher.add(alert)
+    await database.until_having("bus", 50)
+    assert {alert.run_id for alert in dispatch.published} == {f"r{each}" for each in range(50)}
+    assert len(dispatch.published) == 50, "none was published twice"
+    assert dispatch.dispatcher.under_way == 10, "the webhook's"
+    await dispatch.dispatcher.close()
+
+
+@pytest.mark.usefixtures("few")
+async def test_after_a_restart_each_channel_takes_its_own_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest alerts, which are the first page, are those of the dead webhook alone."""
+    monkeypatch.setattr(alerts, "_post", never_delivered)
+    dispatch = Dispatch(webhook="http://dead")
+    database = Database(dispatch, 50)
+    database.delivered = {f"r{each}": frozenset({"bus"}) for each in range(20)}
+    database.add()
+    assert dispatch.published == []
+    dispatch.dispatcher.expect_left_over()
+    await database.until_having("bus", 50)
+    assert len(dispatch.published) == 30
+    await dispatch.dispatcher.close()
+
+
+@pytest.mark.usefixtures("few")
+async def test_a_channel_that_works_again_delivers_what_was_left_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received: list[str] = []
+    works = asyncio.Event()
+
+    async def post(url: str, body: bytes) -> None:
+        if not works.is_set():
+            raise OSError("no route")
+        received.append(json.loads(body)["run_id"])
+
+    monkeypatch.setattr(alerts, "_post", post)
+    dispatch = Dispatch(webhook="http://back")
+    database = Database(dispatch, 50)
+    for alert in database.alerts:
+        dispatch.dispatcher.add(alert)
+    await database.until_having("bus", 50)
+    works.set()
+    await database.until_having("webhook", 50)
+    assert sorted(received) == sorted(f"r{each}" for each in range(50))
+    assert all(done == {"bus", "webhook"} for done in database.delivered.values())
+    assert len(dispatch.published) == 50
+
+
+@pytest.mark.usefixtures("few")
+async def test_a_channel_is_asked_for_once_and_where_it_has_room() -> None:
+    dispatch = Dispatch()
+    dispatch.bus_failures = 10**9
+    assert dispatch.dispatcher.take_left_over() == []
+    for alert in Database(dispatch, 11).alerts:
+        dispatch.dispatcher.add(alert)
+    assert dispatch.dispatcher.under_way == 10 and dispatch.dispatcher.take_left_over() == []
+    await dispatch.dispatcher.close()
     await asyncio.sleep(0)
-    assert dispatch.dispatcher.takes_left_over() and not dispatch.dispatcher.takes_left_over()
+    assert dispatch.dispatcher.take_left_over() == ["bus"]
+    assert dispatch.dispatcher.take_left_over() == []
 
 
 async def deliver(notifier: AlertNotifier, log: RecordingLog) -> None:

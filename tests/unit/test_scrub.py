@@ -63,7 +63,8 @@ def test_the_values_of_secret_headers_are_masked(name: str) -> None:
     ("body", "scrubbed"),
     [
         (b"", b""),
-        (b"\xff\xfe hunter2!", b"\xff\xfe hunter2!"),
+        (b"\xff\xfe hunter2!", b"\xff\xfe ***"),
+        (b"\xff\xfe hunter2?", b"\xff\xfe hunter2?"),
         (b"p=hunter2!", b"p=***"),
         (b'{ "a": "hunter2!", "n": 1.50 }', b'{ "a": "***", "n": 1.50 }'),
         (b'{ "password": "***" }', b'{ "password": "***" }'),
@@ -72,10 +73,10 @@ def test_the_values_of_secret_headers_are_masked(name: str) -> None:
         (b'[ [ { "access_token": "abc" } ] ]', b'[[{"access_token":"***"}]]'),
         (b'{"x": NaN, "api_key": "abc"}', b'{"x":NaN,"api_key":"***"}'),
         (b'{"x": "\\ud800", "idToken": "abc"}', b'{"x":"\\ud800","idToken":"***"}'),
-        (b"[" * 100_000, b"[" * 100_000),
+        (b"[" * 100_000, b"***"),
         (b"[1]" * 2, b"[1]" * 2),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_body_keeps_its_spelling_where_it_holds_no_secret(body: bytes, scrubbed: bytes) -> None:
     scrubber = Scrubber(["hunter2!"])
@@ -155,3 +156,47 @@ def test_a_reply_with_too_many_tokens_hides_all_that_follows(count: int, is_hidd
     assert scrubber.text("at t0k3n-0999-x") == ("***" if is_hidden else "at ***")
     assert (scrubber.text("nothing") == "***") is is_hidden
     assert (scrubber.with_secrets(["more"]).text("nothing") == "***") is is_hidden
+
+
+TOKEN = "tok-SECRET-123456"
+UNPARSED = {
+    "too deep": f'{{"access_token":"{TOKEN}","x":{"[" * 201}{"]" * 201}}}'.encode(),
+    "too deep, and no JSON": f'{{"access_token":"{TOKEN}","x":{"[" * 201}'.encode(),
+    "cut": f'{{"access_token": "{TOKEN}'.encode(),
+    "lines": f'{{"a":1}}\n{{"access_token":"{TOKEN}"}}\n'.encode(),
+    "a number without end": f'{{"access_token":"{TOKEN}","n":{"1" * 5000}}}'.encode(),
+    "a mark of the order of bytes": f'\ufeff{{"access_token":"{TOKEN}"}}'.encode(),
+    "UTF-16": json.dumps({"access_token": TOKEN}).encode("utf-16"),
+    "no UTF-8": f'{{"a":"\xe9","access_token":"{TOKEN}"}}'.encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("body", UNPARSED.values(), ids=list(UNPARSED))
+def test_no_body_that_cannot_be_parsed_shows_its_secret_fields(body: bytes) -> None:
+    exchange = Exchange(
+        step="a", execution=0, sent_us=1, arrived_us=2, request=request(body), reply=reply(body)
+    )
+    scrubber, scrubbed = scrub_exchange(Scrubber(), exchange)
+    for masked in (scrubbed.request.body, scrubbed.reply.body):
+        assert b"SECRET" not in masked.replace(b"\0", b"") and b"***" in masked.replace(b"\0", b"")
+    assert scrubber.text(f"at {TOKEN}") == "at ***"
+    alone = Scrubber().request(request(body))
+    assert b"SECRET" not in alone.body.replace(b"\0", b"")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16-le", "utf-16-be"])
+def test_a_secret_in_a_body_of_any_encoding_is_masked_alone(encoding: str) -> None:
+    around = bytes(range(256))
+    body = around + "s\xe9cret-1".encode(encoding) + around
+    masked = Scrubber(["s\xe9cret-1"]).reply(reply(body)).body
+    assert masked == around + "***".encode(encoding) + around
+
+
+def test_a_file_with_many_brackets_stays_as_it_is() -> None:
+    file = b"\x89PNG" + bytes(range(256)) * 300 + b"[" * 300
+    assert Scrubber(["hunter2!"]).reply(reply(file)).body == file
+
+
+def test_deep_json_of_a_scrubber_with_patterns_is_hidden() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    assert Scrubber(patterns=[PHONE]).json(deep) == '"***"'

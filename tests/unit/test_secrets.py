@@ -9,13 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.core.error_json import mask_error
 from worker.core.outcome import Position, StepError
+from worker.util import masking
 from worker.util.masking import (
     MASK,
+    MAX_SECRETS,
     Mask,
     collect_secrets,
     hide_url_secrets,
@@ -82,6 +84,57 @@ def test_basic_auth_is_masked_whatever_the_length_of_the_user(user: str) -> None
     mask = mask_of({"username": user, "password": "s3cr3t-passw0rd"})
     text = base64.b64encode(f"{user}:s3cr3t-passw0rd".encode()).decode()
     assert mask.text(f"Authorization: Basic {text.rstrip('=')} ") == "Authorization: Basic *** "
+
+
+VALUES = st.text(min_size=4, max_size=8).filter(lambda text: len(text.strip()) >= 4)
+MANY_VALUES = st.tuples(VALUES, st.sampled_from([1, 1, 2, 30])).map(
+    lambda pair: [pair[0]] * pair[1]
+)
+CONFIGURATIONS = st.dictionaries(
+    st.sampled_from(["a", "b", "z"]),
+    st.recursive(
+        MANY_VALUES | VALUES,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(VALUES, inner, max_size=4),
+        max_leaves=12,
+    ),
+)
+
+
+def values_of(value: Any) -> list[str]:
+    items = value.values() if isinstance(value, dict) else value
+    return (
+        [value] if isinstance(value, str) else [text for item in items for text in values_of(item)]
+    )
+
+
+@settings(max_examples=40)
+@given(st.lists(CONFIGURATIONS, max_size=3))
+def test_each_value_is_masked_or_all_is_hidden(configurations: list[dict[str, Any]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "MAX_SECRETS", 40)
+        masking._secrets_in.cache_clear()
+        mask = Mask(collect_secrets([{"user": "nurse", **each} for each in configurations]))
+        masking._secrets_in.cache_clear()
+    for text in {value.strip() for value in values_of(configurations)}:
+        assert mask.hides_all or text not in mask.text(f"\n{text}\n") or MASK in text
+
+
+def test_repeated_values_displace_no_other() -> None:
+    configuration = {"a": ["active-row"] * (MAX_SECRETS + 1), "z": "hunter2-real"}
+    assert mask_of(configuration).text("at hunter2-real") == "at ***"
+
+
+def test_as_many_secrets_as_the_limit_are_masked_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(masking, "MAX_SECRETS", 10)
+    # A value in base64 has four spellings: two values are ten secrets, and three are too many.
+    for values, hides_all in ((["hunter2!", "t0k3n-1x"], False), (["hunter3!", "t0k3n-2x", "x"], False),
+                              (["hunter4!", "t0k3n-3x", "abcd"], True)):  # fmt: skip
+        mask = mask_of({"a": values})
+        assert mask.hides_all is hides_all and mask.text(values[0]) == MASK
+    monkeypatch.setattr(masking, "MAX_SECRETS", 2)
+    assert masking._distinct(iter("aabbccdd")) == ["a", "b", "c"]
 
 
 def test_who_and_where_stay_readable() -> None:

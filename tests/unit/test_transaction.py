@@ -406,6 +406,24 @@ def test_alerts_are_open_until_they_are_delivered(transaction: Transaction) -> N
     ]
 
 
+def test_alerts_are_open_for_each_channel_by_itself(transaction: Transaction) -> None:
+    put(transaction, *(ended(run(f"r{number}")) for number in range(4)))
+    for number in range(4):
+        transaction.add_new("alerts", {"run_id": f"r{number}", "at": number})
+    transaction.flush()
+    transaction.mark_delivered("r0", {"bus", "hook"})
+    transaction.mark_delivered("r1", {"bus"})
+    transaction.mark_delivered("r2", {"hook"})
+
+    def open_for(channel: str, most: int = 9) -> list[str]:
+        return [each.id for each, _ in transaction.unnotified(most, channel)]
+
+    assert open_for("") == ["r0", "r1", "r2", "r3"]
+    assert open_for("bus") == ["r2", "r3"] and open_for("bus", 1) == ["r2"]
+    assert open_for("hook") == ["r1", "r3"]
+    assert open_for("ook") == open_for("mail") == ["r0", "r1", "r2", "r3"]
+
+
 def test_workers_and_what_they_offer_are_the_last_that_were_put(transaction: Transaction) -> None:
     north = WorkerRow(
         name="north", incarnation="i", online=True, draining=False, capacity=2, version="1",

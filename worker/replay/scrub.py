@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,7 +19,6 @@ from worker.errors import UsageError
 from worker.util.json import dumps
 from worker.util.masking import (
     MASK,
-    MAX_SECRETS,
     MIN_SECRET_LENGTH,
     Mask,
     collect_secrets,
@@ -44,7 +44,11 @@ The token that a login returns is part of no credential, so only its name shows 
 
 MAX_REPLY_SECRETS = 1000
 """The tokens of one reply that are masked one by one; with more, all of the recording is hidden."""
-_TOO_MANY = tuple(map(str, range(MAX_SECRETS + 1)))
+# Of bodies that cannot be parsed: a name of a field, and its text up to where it or the body ends.
+_TEXT_FIELDS = re.compile(
+    rf"""("(?:{FIELDS.pattern})"\s*+:\s*+")((?:[^"\\]|\\.)*+)""", FIELDS.flags | re.DOTALL
+)
+_BRACKETS = ("{", "[")
 
 
 class Scrubber:
@@ -60,6 +64,13 @@ class Scrubber:
         self._mask = Mask(self._secrets)
         self._patterns = [_compiled(pattern) for pattern in patterns]
 
+    @classmethod
+    def hiding_all(cls) -> Scrubber:
+        """Return a scrubber that hides all of each text."""
+        scrubber = cls()
+        scrubber._mask = Mask.hiding_all()
+        return scrubber
+
     def text(self, text: str) -> str:
         masked = self._mask.text(text)
         for pattern in self._patterns:
@@ -72,7 +83,10 @@ class Scrubber:
         # A pattern could match across quotes and brackets, so that it is applied to strings alone.
         if not self._patterns:
             return masked
-        return dumps(self._strings(json.loads(masked)))
+        try:
+            return dumps(self._strings(json.loads(masked)))
+        except RecursionError:
+            return dumps(MASK)
 
     def _strings(self, value: Any) -> Any:
         match value:
@@ -88,19 +102,21 @@ class Scrubber:
     def with_secrets_of(self, reply: HttpReply) -> Scrubber:
         """Return a scrubber that also masks the reply's cookies and tokens, wherever they occur."""
         values = [value for name, value in reply.headers if _is_secret_header(name)]
-        values += _secret_fields(_parsed(reply.body))
+        values += _secret_fields_of(reply.body)
         # Masking short values would tear holes into ordinary words.
         long = {value for value in values if len(value) >= MIN_SECRET_LENGTH and value != MASK}
         if long <= self._secrets:
             return self
         if len(long) > MAX_REPLY_SECRETS:
-            return Scrubber(_TOO_MANY, self._patterns)
+            return Scrubber.hiding_all()
         # Events come with credentials masked already: a token that holds one is spelled so.
         masked = {self._mask.text(value) for value in long}
         return self.with_secrets((long | masked) - {MASK})
 
     def with_secrets(self, secrets: Iterable[str]) -> Scrubber:
         """Return a scrubber that masks these secrets too."""
+        if self._mask.hides_all:
+            return self
         return Scrubber(self._secrets.union(secrets), self._patterns)
 
     def request(self, request: HttpRequest) -> HttpRequest:
@@ -130,14 +146,25 @@ class Scrubber:
         if not body:
             return body
         try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            return body
-        value = _parsed(body)
+            value = _parsed(body)
+        except _TooDeepError:
+            return MASK.encode()
         # A body without secret fields keeps its spelling: dumps() would change spaces and numbers.
-        has_secrets = any(field != MASK for field in _secret_fields(value))
-        masked = dumps(mask_fields(value)) if has_secrets else text
-        return self.text(masked).encode("utf-8", "surrogatepass")
+        if any(field != MASK for field in _secret_fields(value)):
+            return self.text(dumps(mask_fields(value))).encode("utf-8", "surrogatepass")
+        return self._undecoded(body)
+
+    def _undecoded(self, body: bytes) -> bytes:
+        """Mask the secrets in a body of any encoding, and leave all other bytes as they are."""
+        for encoding, errors in _encodings(body):
+            try:
+                text = body.decode(encoding, errors)
+            except UnicodeDecodeError:
+                continue
+            masked = self.text(_TEXT_FIELDS.sub(rf"\g<1>{MASK}", text))
+            if masked != text:
+                body = masked.encode(encoding, errors)
+        return body
 
 
 def scrub_exchange(scrubber: Scrubber, exchange: Exchange) -> tuple[Scrubber, Exchange]:
@@ -148,21 +175,67 @@ def scrub_exchange(scrubber: Scrubber, exchange: Exchange) -> tuple[Scrubber, Ex
     return scrubber, replace(exchange, request=request, reply=reply)
 
 
+def _encodings(body: bytes) -> Iterator[tuple[str, str]]:
+    """Yield encodings that a body may have, each with what handles bytes that it does not know."""
+    yield "utf-8", "surrogateescape"
+    if b"\0" in body:
+        yield from (("utf-16-le", "surrogatepass"), ("utf-16-be", "surrogatepass"))
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        yield "latin-1", "strict"
+
+
+class _TooDeepError(Exception):
+    """JSON of more levels than any that is looked through."""
+
+
 def _parsed(body: bytes) -> Any:
-    if nests_deeper(body):
+    """Return the value of a body that is JSON, and else None. Raises :class:`_TooDeepError`."""
+    text = _json_text(body)
+    # Files of other kinds have brackets that mean nothing.
+    if not text.lstrip().startswith(_BRACKETS):
         return None
+    if nests_deeper(text):
+        raise _TooDeepError
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _parsed_by_json(body)
+        return _parsed_by_json(text)
 
 
-def _parsed_by_json(body: bytes) -> Any:
+def _parsed_by_json(text: str) -> Any:
     # It accepts NaN and halves of surrogate pairs, which services send too.
     try:
-        return json.loads(body)
+        return json.loads(text)
     except ValueError:
         return None
+
+
+def _json_text(body: bytes) -> str:
+    """Decode a body as json.loads does: also from UTF-16, and with a mark of the order of bytes."""
+    try:
+        return body.decode(json.detect_encoding(body), "surrogatepass")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _secret_fields_of(body: bytes) -> Iterator[str]:
+    """Yield the texts of a body's secret fields, also where it cannot be parsed."""
+    try:
+        value = _parsed(body)
+    except _TooDeepError:
+        value = None
+    yield from _secret_fields(value)
+    if value is None:
+        for match in _TEXT_FIELDS.finditer(body.decode("utf-8", "replace")):
+            yield from _texts_of(match[2])
+
+
+def _texts_of(spelled: str) -> Iterator[str]:
+    yield spelled
+    with suppress(ValueError):
+        yield json.loads(f'"{spelled}"', strict=False)
 
 
 # Without a cache: names of services have any length.

@@ -23,7 +23,7 @@ from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
-from worker.util.bounded_cache import cached_within
+from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import MAX_SECRETS, collect_input_secrets, collect_secrets
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from worker.compiler.compiled_job import CompiledJob
 
 
-MAX_COMPILED_BYTES = 128 * 1024 * 1024
-"""Memory of the compiled jobs of this process; as much for its conditions, and its workflows."""
 # What is larger is compiled beside the other runs: a dense megabyte takes ten seconds.
 MAX_QUICK_CHARACTERS = 16 * 1024
 # What Python takes for a position or a name, and for a step without its source.
@@ -163,7 +161,8 @@ def prepare(
 def _secrets_of(
     credentials: Iterable[Mapping[str, Any]], input: Mapping[str, Any] | None
 ) -> tuple[str, ...]:
-    secrets = (*collect_secrets(credentials), *collect_input_secrets(input))
+    collected = (*collect_secrets(credentials), *collect_input_secrets(input))
+    secrets = tuple(dict.fromkeys(collected))
     if len(secrets) > MAX_SECRETS:
         raise PlanError(
             f"more than {MAX_SECRETS:,} secrets in credentials and in the configuration of the "
@@ -197,7 +196,7 @@ def _workflow_bytes(
     return size_in_memory(key.value) + _STEP_BYTES * len(compiled.plan.steps)
 
 
-@cached_within(MAX_COMPILED_BYTES, _workflow_bytes)
+@cached_within(MAX_KEPT_BYTES, _workflow_bytes)
 def _compiled_workflow(
     key: Identical[Workflow], start: str, end: str, only: str, allow_python: bool
 ) -> CompiledWorkflow:
@@ -332,7 +331,7 @@ def _job_bytes(job: CompiledJob, source: str) -> int:
 
 # Cached because tests and fleets run the same workflow many times, and compiling is the costly part
 # of preparing. On disk as well: the parser is imported only for what was never compiled.
-@cached_within(MAX_COMPILED_BYTES, _job_bytes)
+@cached_within(MAX_KEPT_BYTES, _job_bytes)
 def compiled_job(source: str) -> CompiledJob:
     job = job_cache.read_job(source)
     if job is None:
@@ -344,7 +343,7 @@ def compiled_job(source: str) -> CompiledJob:
 
 
 @cached_within(
-    MAX_COMPILED_BYTES, lambda compiled, expression: 4 * len(compiled + expression) + _ENTRY_BYTES
+    MAX_KEPT_BYTES, lambda compiled, expression: 4 * len(compiled + expression) + _ENTRY_BYTES
 )
 def compiled_condition(expression: str) -> str:
     compiled = job_cache.read_condition(expression)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 MAX_KEPT_BYTES = 128 * 1024 * 1024
-"""Limit of a cache whose keys keep workflows or plans alive, which may be those of strangers."""
+"""Limit of a cache whose keys or results are workflows, plans or code, perhaps of strangers."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -43,8 +43,8 @@ PUBLIC_KEYS = frozenset(
 def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Collect the secret values of credentials, their parts, and their forms in base64.
 
-    A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it. The rest of more
-    than MAX_SECRETS is left out.
+    A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it. Where there are
+    more than MAX_SECRETS, some are left out, but never so many that a mask would take the others.
     """
     texts = {json.dumps(dict(configuration), default=str) for configuration in configurations}
     return _secrets_in(tuple(sorted(texts)))
@@ -59,8 +59,7 @@ def _size_bytes(secrets: tuple[str, ...], texts: tuple[str, ...]) -> int:
 def _secrets_in(texts: tuple[str, ...]) -> tuple[str, ...]:
     secrets: set[str] = set()
     for configuration in map(json.loads, texts):
-        parts = (part for value in _values("", configuration) for part in _parts(value))
-        values = list(islice(parts, MAX_SECRETS + 1))
+        values = _distinct(part for value in _values("", configuration) for part in _parts(value))
         for value in values:
             secrets.add(value)
             secrets.update(_base64_parts(value))
@@ -68,6 +67,16 @@ def _secrets_in(texts: tuple[str, ...]) -> tuple[str, ...]:
         if len(secrets) > MAX_SECRETS:
             break
     return tuple(sorted(secrets))
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    """Return the different values; of more than MAX_SECRETS, one more than that."""
+    distinct: dict[str, None] = {}
+    for value in values:
+        distinct[value] = None
+        if len(distinct) > MAX_SECRETS:
+            break
+    return list(distinct)
 
 
 def collect_input_secrets(input: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -311,18 +320,25 @@ class Mask:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        listed = tuple(secrets)
-        self._hides_all = len(listed) > MAX_SECRETS
-        self._groups = () if self._hides_all else _groups(listed)
+        listed = tuple(dict.fromkeys(secrets))
+        self.hides_all = len(listed) > MAX_SECRETS
+        self._groups = () if self.hides_all else _groups(listed)
         self._clean = ""
+
+    @classmethod
+    def hiding_all(cls) -> Mask:
+        """Return a mask that hides all of each text."""
+        mask = cls(())
+        mask.hides_all = True
+        return mask
 
     def text(self, text: str) -> str:
         """Return plain text with its secrets masked."""
-        return MASK if self._hides_all else _masked(text, self._groups)
+        return MASK if self.hides_all else _masked(text, self._groups)
 
     def json(self, text: str) -> str:
         """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
-        if self._hides_all:
+        if self.hides_all:
             return dumps(MASK)
         # The final state of a run is the output of its last step: it is not searched again.
         if text is self._clean:

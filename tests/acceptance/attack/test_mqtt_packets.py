@@ -102,6 +102,23 @@ def test_a_million_properties_take_no_memory_and_are_too_large() -> None:
         read_message(MqttTrigger(name="t", start="a", topic="a/#"), message)
 
 
+@pytest.mark.parametrize("count", [15_000, 19_000])
+def test_properties_of_one_name_count_all(count: int) -> None:
+    """Tries to have an order without the topic of its reply, by what precedes it in the packet."""
+    pairs = user(b"k", b"12345") * count + b"\x08" + field(b"r")
+    message = _received(decode_publish(QOS_1, packet(pairs)), 1)
+    with pytest.raises(UnusableMessage, match="properties of"):
+        read_message(MqttTrigger(name="t", start="a", topic="a/#"), message)
+
+
+def test_some_properties_of_one_name_are_one_and_its_reply_is_sent() -> None:
+    pairs = user(b"k", b"1") * 9 + user(b"k", b"2") + b"\x08" + field(b"r")
+    message = _received(decode_publish(QOS_1, packet(pairs)), 1)
+    assert (message.properties, message.reply_to) == ({"k": "2"}, "r")
+    assert message.dropped_properties_bytes == 18
+    assert read_message(MqttTrigger(name="t", start="a", topic="a/#"), message) is not None
+
+
 def test_small_properties_count_as_the_memory_that_they_take() -> None:
     """Tries to fill the memory of a control plane with messages that wait."""
     short = {f"{number:x}": "" for number in range(8000)}

@@ -157,6 +157,13 @@ async def test_a_long_source_is_compiled_beside_other_runs(
 NAMES = {
     "an import": "import " + ".".join("a" * 102),
     "lines": "import " + ".\\\n".join("a" * 102),
+    "an identifier that is no word": "import " + ".".join("℘" * 102),
+    "identifiers of two kinds": "import " + ".".join(["a·1"] * 102),
+    "digits of a script": "import " + ".".join(["℘٣"] * 102),
+    "a mark of the order of bytes": "\ufeffimport " + ".".join("a" * 102),
+    "odd spaces": "import\t" + "\f.\\\n\f \t".join("℘" * 102),
+    "after a text": 'x = """\n"""\rimport ' + ".".join("a" * 102),
+    "comments": "x = (" + "# a = 1\n.".join("a" * 102) + ")",
     "spaces": "x = 1; from " + " . ".join("é" * 102) + " import b",
 }
 
@@ -171,10 +178,28 @@ def test_a_long_name_of_a_python_step_is_not_parsed(
         check_step(source, "a.py")
 
 
-def test_names_of_python_steps_may_have_some_dots() -> None:
-    check_step(
-        "import a.b.c\n" * 100 + "# " + "1.2 " * 100 + "\ndef step(state): return state", "a"
-    )
+SEVERAL = {
+    "imports": "import a.b.c\n" * 100,
+    "a comment": "# " + "1.2 " * 100,
+    "a string": f"x = '{' '.join(f'{number}.' for number in range(150))}'",
+    "a long string": f'x = """a{".b" * 150}\n"""',
+    "numbers": f"x = [{', '.join(f'{number}.' for number in range(150))}]",
+    "words": f"x = a.b{' if a.b else a.b' * 90}",
+    "ellipses": f"x = [{'..., ' * 50}]",
+    "names in lines": "x.y\n" * 150,
+}
+
+
+@pytest.mark.parametrize("source", SEVERAL.values(), ids=list(SEVERAL))
+def test_python_steps_may_have_many_names_with_dots(source: str) -> None:
+    check_step(source + "\ndef step(state): return state", "a")
+
+
+@pytest.mark.parametrize("broken", ["$", "'", "(", "\\ ", '"""', "if 1:\n    a\n  b"])
+def test_a_python_step_that_is_broken_is_so_with_dots_too(broken: str) -> None:
+    with pytest.raises(PlanError) as raised:
+        check_step("x.y\n" * 150 + broken, "a")
+    assert raised.value.type == "SyntaxError" and "dots" not in str(raised.value)
 
 
 def test_a_python_step_has_the_limit_of_a_job() -> None:

@@ -11,8 +11,9 @@ import asyncio
 import functools
 import shlex
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -47,11 +48,21 @@ class AlertNotifier:
         await (_run(self.command, body) if channel == "command" else _post(self.webhook, body))
 
 
+@dataclass(slots=True)
+class _Delivery:
+    """An alert in memory: the channels that have delivered it, and those that are to."""
+
+    alert: wire.Alert
+    delivered: set[str] = field(default_factory=set)
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+
 class AlertDispatcher:
     """Delivers alerts, each over all channels, and repeats what fails.
 
     ``publish`` delivers an alert on the bus; ``record`` stores over which channels the alert of a
-    run was delivered, with ``True`` where these are all.
+    run was delivered, with ``True`` where these are all. No channel waits for another one: each has
+    its own room, and takes those that had none from the database.
     """
 
     def __init__(
@@ -65,61 +76,86 @@ class AlertDispatcher:
         self._publish = publish
         self._record = record
         self._log = log
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._deliveries: dict[str, _Delivery] = {}
         self._channels = (BUS, *notifier.channels)
         self._waiting = dict.fromkeys(self._channels, 0)
-        self._left_over = False
+        # The channels for which there may be others in the database.
+        self._left_over: set[str] = set()
         self._limits = {channel: asyncio.Semaphore(MAX_AT_ONCE) for channel in self._channels}
 
     @property
     def under_way(self) -> int:
         """The number of alerts that are being delivered."""
-        return len(self._tasks)
+        return len(self._deliveries)
 
-    def takes_left_over(self) -> bool:
-        """Return True, once, where there is room for alerts that were left in the database."""
-        if not self._left_over or max(self._waiting.values()) > MAX_WAITING // 2:
-            return False
-        self._left_over = False
-        return True
+    def expect_left_over(self) -> None:
+        """Note that the database may have alerts for each channel that were never added."""
+        self._left_over.update(self._channels)
+
+    def take_left_over(self) -> list[str]:
+        """Return, once, the channels with room for alerts that were left in the database."""
+        ready = [
+            channel
+            for channel in self._channels
+            if channel in self._left_over and self._waiting[channel] <= MAX_WAITING // 2
+        ]
+        self._left_over.difference_update(ready)
+        return ready
 
     def add(self, alert: wire.Alert, delivered: frozenset[str] = frozenset()) -> None:
-        """Begin to deliver an alert over the channels that are not among ``delivered``."""
-        # A reconnect collects all open alerts again, also those that are under way.
-        if alert.run_id in self._tasks:
-            return
-        self._log.critical(f"run.{alert.status}", **msgspec.to_builtins(alert))
-        task = asyncio.create_task(self._deliver(alert, delivered))
-        self._tasks[alert.run_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(alert.run_id, None))
+        """Begin to deliver an alert over the channels that have room.
+
+        It is not for those among ``delivered``, and for those that it is under way to.
+        """
+        delivery = self._deliveries.get(alert.run_id)
+        if delivery is None:
+            self._log.critical(f"run.{alert.status}", **msgspec.to_builtins(alert))
+            delivery = self._deliveries[alert.run_id] = _Delivery(alert)
+        delivery.delivered |= delivered
+        for channel in self._channels:
+            if channel not in delivery.delivered and channel not in delivery.tasks:
+                self._begin(delivery, channel)
+        if delivery.delivered.issuperset(self._channels) and not delivery.tasks:
+            self._start(delivery, "", self._store(delivery))
+        self._forget_idle(delivery)
 
     async def close(self) -> None:
         """Stop; what is not delivered stays open in the database."""
-        tasks = list(self._tasks.values())
+        tasks = [task for each in self._deliveries.values() for task in each.tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _deliver(self, alert: wire.Alert, delivered: frozenset[str]) -> None:
-        done = set(delivered)
+    def _begin(self, delivery: _Delivery, channel: str) -> None:
+        if self._waiting[channel] >= MAX_WAITING:
+            self._left_over.add(channel)
+            return
+        self._waiting[channel] += 1
+        self._start(delivery, channel, self._deliver(delivery, channel))
 
-        async def deliver(channel: str) -> None:
-            if self._waiting[channel] >= MAX_WAITING:
-                self._left_over = True
-                return
-            self._waiting[channel] += 1
-            try:
-                await self._until_delivered(channel, alert)
-            finally:
+    def _start(self, delivery: _Delivery, channel: str, work: Coroutine[Any, Any, None]) -> None:
+        task = delivery.tasks[channel] = asyncio.create_task(work)
+
+        def end(_: object) -> None:
+            if channel:
                 self._waiting[channel] -= 1
-            done.add(channel)
-            complete = done.issuperset(self._channels)
-            await self._record(alert.run_id, frozenset(done), complete)
+            del delivery.tasks[channel]
+            self._forget_idle(delivery)
 
-        missing = [channel for channel in self._channels if channel not in done]
-        if not missing:
-            await self._record(alert.run_id, delivered, True)
-        await asyncio.gather(*map(deliver, missing))
+        task.add_done_callback(end)
+
+    def _forget_idle(self, delivery: _Delivery) -> None:
+        if not delivery.tasks:
+            self._deliveries.pop(delivery.alert.run_id, None)
+
+    async def _deliver(self, delivery: _Delivery, channel: str) -> None:
+        await self._until_delivered(channel, delivery.alert)
+        delivery.delivered.add(channel)
+        await self._store(delivery)
+
+    async def _store(self, delivery: _Delivery) -> None:
+        complete = delivery.delivered.issuperset(self._channels)
+        await self._record(delivery.alert.run_id, frozenset(delivery.delivered), complete)
 
     async def _until_delivered(self, channel: str, alert: wire.Alert) -> None:
         failures = 0

@@ -440,9 +440,9 @@ class MessageProcessor:
         self._publish_changed(uow, since_us)
         self._collect_alerts(uow)
 
-    def _collect_alerts(self, uow: UnitOfWork) -> None:
+    def _collect_alerts(self, uow: UnitOfWork, channel: str = "") -> None:
         # One more than can wait, so that the dispatcher knows of the others.
-        for run, channels in uow.transaction.unnotified(MAX_WAITING + 1):
+        for run, channels in uow.transaction.unnotified(MAX_WAITING + 1, channel):
             try:
                 uow.alert(run)
             except Exception as error:
@@ -478,9 +478,9 @@ class MessageProcessor:
         outgoing = self._in_store(now_us, publish_page)
         return outgoing, (runs[-1].changed, runs[-1].id) if runs else None
 
-    def open_alerts(self, now_us: int) -> Outgoing:
-        """Collect the oldest alerts that are not delivered over all channels."""
-        return self._in_store(now_us, self._collect_alerts)
+    def open_alerts(self, channel: str, now_us: int) -> Outgoing:
+        """Collect the oldest alerts that a channel has not delivered."""
+        return self._in_store(now_us, lambda uow: self._collect_alerts(uow, channel))
 
     def survey(self, now_us: int) -> Survey:
         """Count the queue and the workers."""

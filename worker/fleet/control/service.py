@@ -8,6 +8,7 @@ is away, a batch is repeated with increasing pauses.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
+from worker.fleet.control.alerts import MAX_WAITING, AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
@@ -299,10 +300,9 @@ class ControlPlane:
 
     async def _deliver_left_over(self) -> None:
         """Deliver alerts that had no room in memory."""
-        if self._alerts.takes_left_over():
-            self._publish(
-                await self._on_thread(lambda: self._processor.open_alerts(self._clock.now_us()))
-            )
+        for channel in self._alerts.take_left_over():
+            collect = functools.partial(self._processor.open_alerts, channel, self._clock.now_us())
+            self._publish(await self._on_thread(collect))
 
     def _survey(self) -> Survey:
         return self._processor.survey(self._clock.now_us())
@@ -412,6 +412,8 @@ class ControlPlane:
             self.ended[status.value] += count
         for alert in outgoing.alerts:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
+        if len(outgoing.delivered) > MAX_WAITING:
+            self._alerts.expect_left_over()
 
     def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:

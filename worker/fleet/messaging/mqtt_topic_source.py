@@ -282,9 +282,15 @@ def _digest(message: TopicMessage) -> bytes:
     return hashlib.sha256(message.topic.encode() + b"\0" + message.payload).digest()
 
 
+def _text_size(pairs: Iterable[tuple[str, str]]) -> int:
+    return sum(len(name) + len(value) for name, value in pairs)
+
+
 def _received(item: MQTTMessage, connection: int) -> TopicMessage:
     properties: Any = item.properties
-    named = dict(getattr(properties, "UserProperty", ()))
+    pairs = getattr(properties, "UserProperty", ())
+    named = dict(pairs)
+    dropped_bytes = _text_size(pairs) - _text_size(named.items())
     if content_type := getattr(properties, "ContentType", ""):
         named.setdefault("content_type", content_type)
     return TopicMessage(
@@ -293,6 +299,7 @@ def _received(item: MQTTMessage, connection: int) -> TopicMessage:
         qos=item.qos,
         retain=item.retain,
         properties=named,
+        dropped_properties_bytes=dropped_bytes,
         reply_to=getattr(properties, "ResponseTopic", ""),
         correlation=getattr(properties, "CorrelationData", b""),
         packet=(connection, item.mid),

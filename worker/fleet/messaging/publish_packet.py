@@ -68,7 +68,8 @@ _IGNORED: Final = {0x01: 1, 0x23: 2}
 def decode_publish(command: int, packet: bytes | bytearray) -> MQTTMessage:
     """Decode a message; ``command`` is the first byte of its packet, ``packet`` what follows.
 
-    Of properties beyond a size, only that size is kept, as a value without a name.
+    Of properties beyond a size, that of all is added as a value without a name, which is more than
+    any reader of properties takes.
     Raises :class:`MalformedPacket`.
     """
     content = bytes(packet)
@@ -89,7 +90,7 @@ def _properties(reader: _PacketReader, size: int) -> Properties:
     subscriptions: list[int] = []
     while reader.position < size:
         if reader.position > MAX_PROPERTIES_BYTES:
-            user.append(("", " " * (size - reader.position)))
+            user.append(("", " " * size))
             break
         identifier = reader.varying_number()
         if identifier == _USER_PROPERTY:

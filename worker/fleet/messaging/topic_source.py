@@ -36,7 +36,8 @@ class TopicMessage:
     ``packet`` identifies it for its acknowledgement: the number of the connection and that of the
     packet. ``repeated``: the broker has sent it before, with the same number of the packet.
     ``subscriptions`` are the identifiers of those that it was sent for, empty where that is not
-    known: where filters overlap, a broker may send a message for each.
+    known: where filters overlap, a broker may send a message for each. ``dropped_properties_bytes``
+    is the size of those that ``properties`` lacks: of equal names, it has the last.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class TopicMessage:
     qos: int = 0
     retain: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
+    dropped_properties_bytes: int = 0
     reply_to: str = ""
     correlation: bytes = b""
     packet: tuple[int, int] = (0, 0)

@@ -39,6 +39,7 @@ import io
 import json
 import re
 import sys
+import tokenize
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -66,8 +67,6 @@ Log = Callable[[str, str], None]
 
 _MODULE = "__step__"
 MAX_NAME_DOTS = 100
-# Each is one match, so that none is searched again from its middle.
-_NAME = re.compile(r"\w++(?:[\s\\]*+\.[\s\\]*+\w++)*+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +89,37 @@ def check_step(source: str, filename: str) -> None:
     """Check that a step compiles. Raises :class:`PlanError`, as :func:`compile_step` does."""
     # The memory that Python needs to parse these is the square of their length: gigabytes for
     # 80 kB. In the process of a run that is limited; here it is that of all runs.
-    if any(match[0].count(".") > MAX_NAME_DOTS for match in _NAME.finditer(source)):
+    if source.count(".") > MAX_NAME_DOTS and _has_long_name(source.removeprefix("\ufeff")):
         text = f"{filename}: a name of more than {MAX_NAME_DOTS} dots (a.b.c ...)"
         raise PlanError(text, type="SyntaxError")
     compile_step(source, filename)
+
+
+def _has_long_name(source: str) -> bool:
+    dots, last, end = 0, "", (0, 0)
+    try:
+        # Before Python 3.12, a name may come in pieces: its letters that \w lacks are errors, and
+        # digits after them are numbers, with their dots.
+        for token in tokenize.generate_tokens(io.StringIO(source, newline=None).readline):
+            text = token.string
+            if token.type == tokenize.COMMENT or (
+                text.isspace() and token.type != tokenize.NEWLINE
+            ):
+                continue
+            if not f"a{text.replace('.', '')}".isidentifier():
+                # After a character that is no part of Python, the parser reads no further either.
+                if token.type == tokenize.ERRORTOKEN:
+                    return False
+                dots, last = 0, ""
+                continue
+            if "." not in (last[-1:], text[:1]) and token.start != end:
+                dots = 0
+            dots, last, end = dots + text.count("."), text, token.end
+            if dots > MAX_NAME_DOTS:
+                return True
+    except (tokenize.TokenError, SyntaxError):
+        pass  # the parser reports it, with its place
+    return False
 
 
 def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset()) -> CompiledStep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import bindparam, delete, func, literal_column, or_, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.fleet.control.entities import RunPhase
@@ -87,11 +87,18 @@ CHECKPOINTS = Prepared(
     select(tables.META.c.key, tables.META.c.value).where(tables.META.c.key.like("sure%"))
 )
 CHANGED = Prepared(select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time")))
-UNNOTIFIED = Prepared(
+_OPEN_ALERTS = (
     select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered)
     .where(tables.ALERTS.c.notified.is_(None))
     .order_by(tables.ALERTS.c.at)
     .limit(bindparam("most"))
+)
+UNNOTIFIED = Prepared(_OPEN_ALERTS)
+_DELIVERED = literal_column("' '").concat(tables.ALERTS.c.delivered).concat(literal_column("' '"))
+UNDELIVERED = Prepared(
+    _OPEN_ALERTS.where(
+        or_(tables.ALERTS.c.delivered.is_(None), _DELIVERED.not_like(bindparam("delivered")))
+    )
 )
 WORKER = Prepared(select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker")))
 # Alone: the rest of a row that was read may be another control plane's to change.

@@ -424,9 +424,16 @@ class Transaction:
         )
         return self._load(self.connection.execute(page).scalars())
 
-    def unnotified(self, most: int) -> list[tuple[RunRecord, frozenset[str]]]:
-        """Load the runs with the oldest open alerts, and the channels that have delivered each."""
-        rows = sql.UNNOTIFIED.rows(self.connection, {"most": most})
+    def unnotified(self, most: int, channel: str = "") -> list[tuple[RunRecord, frozenset[str]]]:
+        """Load the runs with the oldest open alerts, and the channels that have delivered each.
+
+        With a channel: those that it has not delivered.
+        """
+        if channel:
+            values = {"most": most, "delivered": f"% {channel} %"}
+            rows = sql.UNDELIVERED.rows(self.connection, values)
+        else:
+            rows = sql.UNNOTIFIED.rows(self.connection, {"most": most})
         alerts: dict[str, str | None] = dict(rows)
         return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
 

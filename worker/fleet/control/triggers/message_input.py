@@ -58,6 +58,7 @@ def _check_sizes(definition: MqttTrigger, message: TopicMessage) -> None:
     if size > limit:
         raise UnusableMessage("too_large", f"{size:,} bytes, and the limit is {limit:,}")
     size = sum(len(name) + len(value) for name, value in message.properties.items())
+    size += message.dropped_properties_bytes
     if size > MAX_PROPERTIES_BYTES:
         raise UnusableMessage(
             "too_large", f"properties of {size:,} bytes, and the limit is {MAX_PROPERTIES_BYTES:,}"
