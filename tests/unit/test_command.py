@@ -210,7 +210,7 @@ OLD_NAMES = {
     },
     "control-plane": {
         "--grace": "--disconnect-grace", "--keep": "--retain-days", "--http": "--metrics-listen",
-        "--payload-limit": "--message-limit", "--root": "--topic-prefix",
+        "--message-limit": "--payload-limit", "--root": "--topic-prefix",
     },
     "start": {
         "--timeout": "--max-timeout", "--memory": "--max-memory", "--http": "--metrics-listen",
