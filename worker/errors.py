@@ -62,9 +62,14 @@ class MachineError(WorkerError):
     exit_code = 71
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why something failed: the system's words, else the error's text, else its name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def cannot_write(path: Path, error: OSError) -> WorkerError:
     """Return the error of a file that cannot be written, with the path and the reason."""
-    text = f"cannot write {name_in_message(str(path))}: {error.strerror or error}"
+    text = f"cannot write {name_in_message(str(path))}: {reason_of(error)}"
     wrong_path = error.errno == ENAMETOOLONG or isinstance(
         error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
     )

@@ -210,7 +210,7 @@ OLD_NAMES = {
     },
     "control-plane": {
         "--grace": "--disconnect-grace", "--keep": "--retain-days", "--http": "--metrics-listen",
-        "--payload-limit": "--message-limit", "--root": "--topic-prefix",
+        "--message-limit": "--payload-limit", "--root": "--topic-prefix",
     },
     "start": {
         "--timeout": "--max-timeout", "--memory": "--max-memory", "--http": "--metrics-listen",
@@ -292,7 +292,7 @@ def test_a_file_after_workflow_is_an_error_that_names_the_new_option(
     for name in ("--workflow", "--pick"):
         result = invoke(path, str(tmp_path), *output, name, str(file))
         assert result.exit_code == 2
-        assert f"write --workflow-file '{file}'" in result.stderr
+        assert f"write --workflow-file {file}" in result.stderr
     result = invoke(path, str(tmp_path), *output, "--workflow", "Case referral")
     assert result.exit_code == 2
     assert "add --workflow-file FILE" in result.stderr

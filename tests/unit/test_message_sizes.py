@@ -125,7 +125,7 @@ def test_an_order_in_chunks_is_accepted_once(small: ControlPlaneHarness) -> None
 def test_an_order_over_the_limit_is_refused_at_its_first_chunk(small: ControlPlaneHarness) -> None:
     reply = send_order(small, {"order_id": "huge", "input": {"data": "x" * 100_000}})
     assert reply.error is not None and reply.error.code == "too_large"
-    assert "the limit is 100,000 (--message-limit)" in reply.error.message
+    assert "the limit is 100,000 (--payload-limit)" in reply.error.message
     with small.store.read() as connection:
         assert rows(connection, tables.CHUNKS) == []
 

@@ -116,7 +116,7 @@ HARMLESS = """
 aborts acl adaptor against all ask asyncapi batch-logs beyond ca cache-steps capacity case cert
 cloudevents core-price coverage dashboard-port debug disconnect-grace drain draw dry-run fail-on
 fail-under file-limit flaky follow format from fuel fuel-limit html input input-of inputs jobs journal
-json junit k key label latest lease limit list log logs lost-retries memory message-limit migrate
+json junit k key label latest lease limit list log logs lost-retries memory migrate
 minutes mqtt mutate name no-dashboard no-python not-before only open order-id orders outbox
 output output-stdout over-limit packet-limit payload payload-limit permissive-globals placement
 planes port priority profile project quiet rate record recordings ref replay reply-timeout

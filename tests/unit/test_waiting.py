@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import Any
 
 import pytest
@@ -44,12 +45,29 @@ def pause(workflow: str | None = None, project: str | None = None) -> dict[str, 
         ({}, [], [{"online": False}], "no worker is online (worker start runs one)"),
         ({"needs": ["label:mars"]}, [], ONLINE, "it needs a free worker with label:mars"),
         ({}, [], None, "no worker has had a free slot for it"),
+        ({"worker": "north-1"}, [], ONLINE, "worker north-1 has it and has not started it"),
+        (
+            {"worker": "north-1", "not_before": NOW_US + 1},
+            [pause(project="north")],
+            [{"online": False}],
+            "worker north-1 has it and has not started it",
+        ),
     ],
 )
 def test_the_reason_for_which_a_run_waits(
     run: dict[str, Any], pauses: list[Any], workers: list[Any] | None, reason: str
 ) -> None:
     assert waiting_reason({**RUN, **run}, pauses, workers, NOW_US) == reason
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", "$(reboot)", "; reboot", "a\tb", "-x y", "Überweisung", "long " * 50]
+)
+def test_the_command_that_ends_a_pause_can_be_pasted(name: str) -> None:
+    run = {**RUN, "workflow": name, "project": name}
+    reason = waiting_reason(run, [pause(name, name)], ONLINE, NOW_US)
+    command = reason.partition(" is paused (")[2].removesuffix(" ends that)")
+    assert shlex.split(command) == ["worker", "workflows", "resume", name, "--project", name]
 
 
 class FakeClient:

@@ -19,9 +19,8 @@ from worker.adaptors.cache import installed
 from worker.campaigns.campaign_spec import CampaignSpec
 from worker.campaigns.replay_versions import ReplayedVersions, ReplayRow
 from worker.campaigns.result_sink import ResultSink
-from worker.errors import LoadError, cannot_write
+from worker.errors import LoadError, cannot_write, reason_of
 from worker.replay.recording import StoredRecording, name_of
-from worker.util.error_text import reason_of
 from worker.util.whole_files import write_whole
 from worker.version import VERSION
 

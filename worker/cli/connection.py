@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from worker.cli.entry import EXIT_INTERRUPTED
 from worker.errors import UsageError
-from worker.fleet.control_errors import AccessRefused, NoAnswer
+from worker.fleet.control_errors import NoAnswer, RefusedByBroker
 from worker.fleet.messaging.address import Address, parse_address
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES, MIN_PACKET_BYTES
 from worker.fleet.messaging.topics import Topics, check_name
@@ -70,7 +70,7 @@ class BrokerConnection:
         """Add the broker and a remedy to the error of a fleet that does not answer."""
         try:
             yield
-        except AccessRefused:
+        except RefusedByBroker:
             raise
         except NoAnswer as error:
             named = str(self.address) in str(error)

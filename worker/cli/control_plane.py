@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 @option("--retain-days", type=NumberRange(min=0), default=0.0, metavar="DAYS",
         deprecated_names=["--keep"],
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
-@option("--message-limit", type=SIZE, default=32.0, show_default=True, metavar="MB",
-        deprecated_names=["--payload-limit"], help="Refuse larger messages.")  # fmt: skip
+@option("--payload-limit", type=SIZE, default=32.0, show_default=True, metavar="MB",
+        deprecated_names=["--message-limit"],
+        help="Refuse larger orders, and events of runs.")  # fmt: skip
 @option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
         metavar="N",
         help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
@@ -79,7 +80,7 @@ def control_plane(
     lease: float,
     disconnect_grace: float,
     retain_days: float,
-    message_limit: float,
+    payload_limit: float,
     lost_retries: int,
     state_expiry: float,
     migrate: bool,
@@ -145,7 +146,7 @@ def control_plane(
             lease_s=lease,
             disconnect_grace_s=disconnect_grace,
             retain_days=retain_days,
-            message_limit_mb=message_limit,
+            payload_limit_mb=payload_limit,
             lost_retries=lost_retries,
             state_expiry_s=state_expiry,
             shared=shared,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,7 +42,7 @@ from worker.fleet.worker.run_executor import RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
-from worker.sinks.terminal_text import printable
+from worker.sinks.terminal_text import printable, shell_word
 
 DRAIN_S = 5.0
 DEFAULT_PORT = 1883
@@ -184,12 +183,12 @@ def _hello(broker: Broker, names: Sequence[str], dashboard: DevDashboard | None)
 def _order(names: Sequence[str]) -> str:
     """Return a ``worker submit`` for a workflow, one with an input beside it if there is any."""
     if not names:
-        return f"echo {shlex.quote(_SAMPLE)} | worker submit -"
+        return f"echo {shell_word(_SAMPLE)} | worker submit -"
     inputs = {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*/*{_INPUT}"))}
     inputs |= {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*{_INPUT}"))}
     name = next((name for name in names if name in inputs), names[0])
-    input = f" --input {shlex.quote(str(inputs[name]))}" if name in inputs else ""
-    return f"worker submit --ref {shlex.quote(name)}{input}"
+    input = f" --input {shell_word(str(inputs[name]))}" if name in inputs else ""
+    return f"worker submit --ref {shell_word(name)}{input}"
 
 
 async def _run(

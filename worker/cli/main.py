@@ -11,9 +11,8 @@ import click
 
 from worker.cli.entry import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USAGE
 from worker.cli.groups import LazyCommand, LazyGroup
-from worker.errors import WorkerError, name_in_message
+from worker.errors import WorkerError, name_in_message, reason_of
 from worker.sinks.terminal_text import printable
-from worker.util.error_text import reason_of
 from worker.version import VERSION
 
 EXTRAS = {

@@ -250,8 +250,10 @@ def check_picks(workflow: str | None, workflow_file: Path | None) -> None:
         return
     # --workflow named the file before: an alias would read a file's name as a workflow's.
     if is_file(workflow):
+        from worker.sinks.terminal_text import shell_word  # only for a mistake
+
         raise click.UsageError(
-            f"--workflow picks a workflow by its name: write --workflow-file '{workflow}'"
+            f"--workflow picks a workflow by its name: write --workflow-file {shell_word(workflow)}"
         )
     if workflow_file is None:
         raise click.UsageError("--workflow picks a workflow of a file: add --workflow-file FILE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
+from worker.sinks.terminal_text import shell_word
 from worker.util.path_checks import exists
 
 _COMMANDS = {
@@ -60,7 +61,7 @@ _FILE_SUFFIXES = (".js", ".mjs", ".cjs", ".py", ".json", ".yaml", ".yml")
 def command_elsewhere(word: str) -> str:
     """Return what to type in place of an unknown command; empty if that is unknown too."""
     if word.endswith(_FILE_SUFFIXES) or ("/" in word and exists(word)):
-        return f"worker run {word}"
+        return f"worker run {shell_word(word)}"
     return _COMMANDS.get(word, "")
 
 

@@ -34,8 +34,8 @@ from worker.errors import LoadError, UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
+from worker.sinks.terminal_text import shell_word
 from worker.util.path_checks import exists
-from worker.workflow.documents.data import shorten
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
@@ -169,5 +169,5 @@ def _load(file: Path, workflow: str | None) -> Workflow:
     except LoadError as error:
         if file.suffix or exists(file):
             raise
-        hint = f"--ref {shorten(str(file))} submits what the control plane knows by this name"
+        hint = f"--ref {shell_word(str(file))} submits what the control plane knows by this name"
         raise UsageError(f"{error} ({hint})") from error

@@ -11,7 +11,7 @@ from typing import Any
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.end_tasks import end_tasks
-from worker.sinks.terminal_text import format_time, one_line, printable
+from worker.sinks.terminal_text import format_time, printable, shell_word
 from worker.util.machine_clock import now_us
 
 # A run that begins at once needs no notice: a worker claims it within milliseconds.
@@ -25,7 +25,7 @@ async def waiting_notices(client: Client, run_id: str) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        id = printable(run_id)
+        id = shell_word(run_id)
         ways = f"worker runs show {id} --follow shows it, worker cancel {id} ends it"
         print(f"the run goes on: {ways}", file=sys.stderr)
         raise
@@ -58,6 +58,8 @@ def waiting_reason(
     now_us: int,
 ) -> str:
     """Return why a pending run has not begun, as far as a client can tell."""
+    if run.get("worker"):
+        return f"worker {printable(run['worker'])} has it and has not started it"
     if (run.get("not_before") or 0) > now_us:
         return f"not before {format_time(run['not_before'])}"
     for pause in pauses:
@@ -74,15 +76,10 @@ def waiting_reason(
 
 
 def _paused(pause: Mapping[str, Any]) -> str:
-    name = "" if pause["workflow"] is None else f" {_quoted(pause['workflow'])}"
-    project = "" if pause["project"] is None else f" --project {_quoted(pause['project'])}"
+    name = "" if pause["workflow"] is None else f" {shell_word(pause['workflow'])}"
+    project = "" if pause["project"] is None else f" --project {shell_word(pause['project'])}"
     target = format_target(pause["workflow"], pause["project"])
     return f"{target} is paused (worker workflows resume{name}{project} ends that)"
-
-
-def _quoted(name: str) -> str:
-    text = one_line(name, 80)
-    return f"'{text}'" if " " in text else text
 
 
 def format_target(workflow: str | None, project: str | None) -> str:

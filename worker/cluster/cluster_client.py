@@ -15,8 +15,7 @@ from distributed.security import Security
 
 from worker.cluster.cluster_address import ClusterAddress
 from worker.cluster.environments import Environment, check_same, describe_process, describe_runner
-from worker.errors import WorkerError
-from worker.util.error_text import reason_of
+from worker.errors import WorkerError, reason_of
 
 CONNECT_S = 5.0
 # A worker that is being started must have the time to connect.

@@ -10,6 +10,7 @@ import msgspec
 from worker.adaptors.cache import installed
 from worker.engine.machine_code import module_hash
 from worker.errors import UsageError, WorkerError
+from worker.sinks.terminal_text import shell_word
 from worker.version import VERSION
 
 
@@ -69,15 +70,15 @@ def _check_adaptors(place: str, ours: Environment, theirs: Environment) -> None:
     for name in sorted({*ours.adaptors, *theirs.adaptors}):
         match ours.adaptors.get(name), theirs.adaptors.get(name):
             case str(), None:
-                remedy = f"worker adaptors install {name}"
+                remedy = f"worker adaptors install {shell_word(name)}"
                 raise WorkerError(f"{place} lacks the adaptor {name}\ninstall it there: {remedy}")
             case None, str():
                 raise WorkerError(
                     f"{place} has the adaptor {name}, which this machine lacks\n"
-                    f"install it here: worker adaptors install {name}"
+                    f"install it here: worker adaptors install {shell_word(name)}"
                 )
             case our, their if our != their:
                 raise WorkerError(
                     f"{place} has another bundle of the adaptor {name}\n"
-                    f"install it again on both: worker adaptors remove {name}"
+                    f"install it again on both: worker adaptors remove {shell_word(name)}"
                 )

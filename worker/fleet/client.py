@@ -23,7 +23,7 @@ from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging import operation_messages as ops
 from worker.fleet.messaging import trigger_messages as trigger_wire
-from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.bus import AccessDenied, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.notifications import Follower, Gap, Notification, Subscribers
@@ -490,7 +490,7 @@ class Client:
         while True:
             try:
                 arrivals = await self._bus.receive()
-            except BrokerRefusal as refusal:
+            except AccessDenied as refusal:
                 self._channel.on_refused(refusal)
                 return
             for arrival in arrivals:

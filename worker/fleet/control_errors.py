@@ -23,7 +23,11 @@ class NoAnswer(WorkerError):
     exit_code = 69
 
 
-class AccessRefused(NoAnswer):
+class RefusedByBroker(NoAnswer):
+    """No reply, because the broker refuses the request, such as for its size or a quota."""
+
+
+class AccessRefused(RefusedByBroker):
     """No reply, because the broker refuses the user, or what it may publish."""
 
     # No later attempt of the same command succeeds.

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from worker.errors import WorkerError
-from worker.fleet.control_errors import AccessRefused, ControlError, NoAnswer
+from worker.fleet.control_errors import AccessRefused, ControlError, NoAnswer, RefusedByBroker
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import BrokerRefusal, Bus, Message
+from worker.fleet.messaging.bus import AccessDenied, BrokerRefusal, Bus, Message
 from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import Deploy
@@ -118,8 +118,10 @@ class RequestChannel:
         finally:
             sent.cancel()
         # Without the connection the request is repeated; a denied one gets no reply, ever.
-        if isinstance(failure, BrokerRefusal):
+        if isinstance(failure, AccessDenied):
             raise AccessRefused(str(failure))
+        if isinstance(failure, BrokerRefusal):
+            raise RefusedByBroker(str(failure))
 
     async def request_of_any_size(self, method: str, request: wire.Submit | Deploy) -> Any:
         """Send a request; one that is too large for a message in chunks."""
@@ -175,7 +177,7 @@ class RequestChannel:
             self._failure = NoAnswer(reason)
             self.connected.set()
 
-    def on_refused(self, refusal: BrokerRefusal) -> None:
+    def on_refused(self, refusal: AccessDenied) -> None:
         """Let all requests fail: the broker accepts no connection."""
         self._failure = AccessRefused(str(refusal))
         self.connected.set()

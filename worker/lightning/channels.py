@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 
-from worker.errors import WorkerError
+from worker.errors import WorkerError, reason_of
 from worker.lightning.compression import ClientCompression
 from worker.lightning.message_connection import ClientMessages
 from worker.lightning.serializer import (
@@ -31,7 +31,6 @@ from worker.lightning.serializer import (
     encode_json,
 )
 from worker.sinks.log import LeveledLogger
-from worker.util.error_text import reason_of
 from worker.util.masking import hide_url_secrets
 from worker.util.nesting import SIZE_LIMIT_BYTES
 

@@ -16,10 +16,9 @@ from typing import IO, Any
 import msgspec
 from msgspec import Struct
 
-from worker.errors import UsageError
+from worker.errors import UsageError, reason_of
 from worker.lightning.delivery import OutgoingEvent
 from worker.lightning.serializer import encode_json
-from worker.util.error_text import reason_of
 
 
 class _Head(Struct, frozen=True):

@@ -23,6 +23,7 @@ from worker.runner.reach import reach_of
 from worker.runner.run_recording import StartRecording
 from worker.sandbox.parent.host import Host
 from worker.sinks.base import Sink
+from worker.sinks.terminal_text import shell_word
 from worker.util.bounded_cache import BoundedCache
 from worker.workflow.load import load
 from worker.workflow.model import Language, Workflow
@@ -137,7 +138,7 @@ def check_adaptors(workflow: Workflow) -> None:
             if text not in chosen and not _is_common(text):
                 raise MissingAdaptor(
                     f"Error installing {text}: it is not installed on this worker "
-                    f"(worker adaptors install {text})"
+                    f"(worker adaptors install {shell_word(text)})"
                 )
 
 

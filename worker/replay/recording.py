@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, RunComplete
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_file import is_recording_file, parse_content, read_bytes, read_file
 from worker.replay.recording_folder import is_recording_folder, read_folder
@@ -79,7 +79,8 @@ def is_recording(path: Path) -> bool:
 def read_content(path: Path) -> RecordingContent:
     """Read what a recording holds, even if it is not enough for a replay.
 
-    Raises :class:`LoadError` where there is no recording, and for one of a newer version.
+    Raises :class:`UsageError` for a folder that is none, and :class:`LoadError` where there is no
+    recording, or one of a newer version.
     """
     if not path.is_dir():
         return read_file(path)
@@ -88,7 +89,7 @@ def read_content(path: Path) -> RecordingContent:
             [str(entry) for entry in sorted(path.iterdir()) if is_recording(entry)][:5]
         )
         hint = f"name one of {inside}" if inside else "worker run --record FILE creates one"
-        raise LoadError(f"{path} contains no recording of its own ({hint})")
+        raise UsageError(f"{path} contains no recording of its own ({hint})")
     return read_folder(path)
 
 

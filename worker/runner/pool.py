@@ -105,7 +105,11 @@ class Pool:
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         encoded = None
         try:
-            request = await self._prepare(workflow, input, options, collector.run_id)
+            arguments = workflow, input, options, collector.run_id
+            if compiles_long(workflow):
+                request = await self._prepare_in_thread(*arguments)
+            else:
+                request = prepare(*arguments)
         except PlanError as error:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
@@ -115,14 +119,10 @@ class Pool:
                 await self._processes.execute(request, collector.receive, cancel, performer)
         return replace(collector.result(), workflow=workflow, input_text=encoded)
 
-    async def _prepare(
-        self, workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
-    ) -> RunRequest:
-        if not compiles_long(workflow):
-            return prepare(workflow, input, options, run_id)
+    async def _prepare_in_thread(self, *arguments: Any) -> RunRequest:
         # Beside the other runs, which would wait for their events.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._compiler, prepare, workflow, input, options, run_id)
+        return await loop.run_in_executor(self._compiler, prepare, *arguments)
 
 
 def _new_compiler() -> ThreadPoolExecutor:

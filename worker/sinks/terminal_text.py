@@ -7,6 +7,7 @@ change the title of the window or hide a line.
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
@@ -26,6 +27,11 @@ _UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f]|{_NOT_ESCAPED_BY_JSON}")
 def printable(text: str) -> str:
     """Replace each unsafe character by its hexadecimal code."""
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def shell_word(text: str) -> str:
+    """Quote a text as one word of a command that is printed, and can be pasted into a shell."""
+    return shlex.quote(printable(text))
 
 
 NO_LIMIT = 1_000_000

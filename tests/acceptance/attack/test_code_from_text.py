@@ -8,7 +8,7 @@ import pytest
 
 import worker
 from tests.support.helpers import COMMON, job, logs, run_job, workflow
-from tests.support.real_adaptors import KEPT, needs_npm
+from tests.support.real_adaptors import KEPT, install, needs_npm
 from worker.adaptors import cache
 
 GENERATED = {
@@ -65,6 +65,7 @@ def test_a_filter_of_a_path_is_no_code() -> None:
 @pytest.mark.parametrize("made", [made for made in GENERATED.values() if made.startswith("_")])
 def test_a_job_makes_code_by_the_real_library(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries the library that the real common adaptor has bundled, which may make code itself."""
+    install(COMMON)
     monkeypatch.setattr(cache, "root", lambda: Path(KEPT))
     source = f"fn((state) => {{ try {{ console.log({made}); }} catch {{}} return state; }});"
     result = worker.run(workflow(job(source)), {})
@@ -72,9 +73,11 @@ def test_a_job_makes_code_by_the_real_library(made: str, monkeypatch: pytest.Mon
     assert result.error_type == "SecurityError", result.error
 
 
+@pytest.mark.slow
 @needs_npm
 def test_the_real_adaptor_validates_by_code_that_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not an attack: ``validate`` compiles a schema to a function."""
+    install(COMMON)
     monkeypatch.setattr(cache, "root", lambda: Path(KEPT))
     schema = "{ type: 'object', properties: { age: { type: 'number' } } }"
     step = {"id": "a", "adaptor": COMMON, "expression": f"validate({schema}, (s) => s.data);"}

@@ -82,7 +82,7 @@ class MessageParser:
         # A chunk in base64 may be larger than the content that it belongs to.
         limit = max(self._max_bytes, MAX_MESSAGE_BYTES) if type is wire.Chunk else self._max_bytes
         if size > limit:
-            text = f"{size:,} bytes, and the limit is {limit:,} (--message-limit)"
+            text = f"{size:,} bytes, and the limit is {limit:,} (--payload-limit)"
             return None, MessageRefused("oversized", text)
         try:
             return wire.decode(type, message.payload), None

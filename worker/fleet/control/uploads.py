@@ -32,7 +32,7 @@ def store_chunk(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
     """Store a chunk of an owner. Raises :class:`ChunkRefused`."""
     ref, limit = chunk.content, uow.settings.max_payload_bytes
     if ref.size > limit:
-        text = f"{ref.size:,} bytes, and the limit is {limit:,} (--message-limit)"
+        text = f"{ref.size:,} bytes, and the limit is {limit:,} (--payload-limit)"
         raise ChunkRefused("too_large", text)
     end = chunk.offset + len(chunk.data)
     if not chunk.data or end > ref.size or (end < ref.size and len(chunk.data) < MIN_CHUNK_BYTES):

@@ -52,7 +52,11 @@ def problem_of(message: Message, limit_bytes: int) -> str:
 
 
 class BrokerRefusal(WorkerError):
-    """A refusal of the broker: of a connection, or of a message by its access list."""
+    """A refusal of a message by the broker, such as for its size or a quota of the moment."""
+
+
+class AccessDenied(BrokerRefusal):
+    """A refusal of the credentials, or of a message by the access list: repetition is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class Bus(Protocol):
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that.
 
-        Raises :class:`BrokerRefusal` where the first connection is refused for its credentials.
+        Raises :class:`AccessDenied` where the first connection is refused for its credentials.
         """
 
 

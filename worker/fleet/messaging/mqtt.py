@@ -26,6 +26,7 @@ from worker.errors import UsageError
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.bus import (
+    AccessDenied,
     Arrival,
     BrokerRefusal,
     Congestion,
@@ -54,8 +55,9 @@ KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
 """The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
-# Bad user name or password, not authorized, banned, bad authentication method: no repetition helps.
-_CREDENTIALS_REFUSED = (0x86, 0x87, 0x8A, 0x8C)
+# Bad user name or password, not authorized, bad authentication method. Other reasons, such as a
+# quota or a ban for too many connections, are of one message or of the moment.
+_ACCESS_DENIED = (0x86, 0x87, 0x8C)
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
@@ -84,7 +86,8 @@ class _Client(BufferedClient):
         if sent is None or sent.done():
             return
         if reason_code.is_failure:
-            sent.set_exception(BrokerRefusal(str(reason_code)))
+            kind = AccessDenied if reason_code.value in _ACCESS_DENIED else BrokerRefusal
+            sent.set_exception(kind(str(reason_code)))
         else:
             sent.set_result(None)
 
@@ -98,9 +101,8 @@ class _Client(BufferedClient):
         try:
             await self._sent(info.mid)
         except BrokerRefusal as reason:
-            raise BrokerRefusal(
-                f"the broker refuses messages on {message.topic}: {reason}"
-            ) from reason
+            text = f"the broker refuses messages on {message.topic}: {reason}"
+            raise type(reason)(text) from reason
 
     async def publish_unacknowledged(self, message: Message) -> None:
         """Publish with QoS 0, and wait until the connection has taken the message."""
@@ -163,7 +165,7 @@ class MqttBus:
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
         self._client: _Client | None = None
-        self._refusal: BrokerRefusal | None = None
+        self._refusal: AccessDenied | None = None
         self._context = address.context()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -260,8 +262,8 @@ class MqttBus:
             except MqttConnectError as error:
                 reason = f"the broker {self._address} refuses the connection: {error}"
                 # After a first success the reason may be temporary, such as a change of passwords.
-                if not connected_before and _code(error) in _CREDENTIALS_REFUSED:
-                    self._refusal = BrokerRefusal(reason)
+                if not connected_before and _code(error) in _ACCESS_DENIED:
+                    self._refusal = AccessDenied(reason)
                 self._inbox.put(Disconnected(reason))
             except (aiomqtt.MqttError, OSError) as error:
                 self._inbox.put(Disconnected(self._describe(error, connected_before)))

@@ -18,10 +18,9 @@ from typing import IO
 
 import msgspec
 
-from worker.errors import UsageError
+from worker.errors import UsageError, reason_of
 from worker.fleet.messaging import messages as wire
 from worker.util import invariant_checks
-from worker.util.error_text import reason_of
 from worker.util.invariant_checks import Invariant
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.util.private_files import make_private_folder, open_private

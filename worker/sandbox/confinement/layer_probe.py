@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.errors import UsageError
+from worker.errors import UsageError, reason_of
 from worker.sandbox.confinement import system
 from worker.sandbox.confinement.bpf import program
 from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.runner_user import VARIABLE, become, runner_user
-from worker.util.error_text import reason_of
 
 
 def main() -> None:

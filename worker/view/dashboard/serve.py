@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from worker.errors import MachineError
+from worker.errors import MachineError, reason_of
 from worker.fleet.client import Client
 from worker.fleet.http_connection import Connection
-from worker.util.error_text import reason_of
 from worker.util.listening import listen
 from worker.view.dashboard.app import application
 from worker.view.dashboard.hosts import AllowedHosts

@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
-from worker.errors import LoadError
-from worker.util.error_text import reason_of
+from worker.errors import LoadError, reason_of
 from worker.workflow.documents import json_reader
 from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 from worker.workflow.documents.near_files import suggest_file

@@ -67,7 +67,7 @@ class ReplyService:
             try:
                 await self._host.confirm(message)
             except BrokerRefusal as error:
-                # Its access list decides: a repetition would be refused too.
+                # Not repeated: one that an access list or a limit refuses would delay the others.
                 self._log.warning("reply.refused", topic=reply.topic, error=str(error)[:200])
             except ConnectionError:
                 break

@@ -6,9 +6,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.errors import MachineError, UsageError
+from worker.errors import MachineError, UsageError, reason_of
 from worker.fleet.control.triggers.webhook_auth import AuthMethod
-from worker.util.error_text import reason_of
 from worker.util.listening import listen
 from worker.util.loopback import is_loopback
 
