@@ -54,7 +54,10 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_UNIT}replies.py", "tests/integration/test_live.py",
         "tests/acceptance/attack/test_requests.py",
     ),
-    "util/masking": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
+    "util/masking": (
+        f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py",
+        "tests/acceptance/attack/test_secrets_and_caches.py",
+    ),
     "util/spellings": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
     "replay/recorder": (f"{_UNIT}recorder.py", f"{_UNIT}recording_format.py"),
     "replay/recording_lines": _RECORDING,
