@@ -122,6 +122,26 @@ async def test_two_of_one_client_id_throw_each_other_out_less_and_less_often(
     assert sorted(set(failures))[:4] == [1, 2, 3, 4]
 
 
+async def test_a_connection_that_breaks_as_it_is_accepted_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections: asyncio.Queue[None] = asyncio.Queue()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        # A CONNACK of MQTT 5: accepted, without properties.
+        writer.write(bytes((0x20, 3, 0, 0, 0)))
+        writer.close()
+        connections.put_nowait(None)
+
+    monkeypatch.setattr("worker.fleet.messaging.mqtt.backoff_s", lambda failed: 0.0)
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, MqttBus(parse_address(f"mqtt://127.0.0.1:{port}")), asyncio.timeout(20):
+        for _ in range(5):
+            await connections.get()
+
+
 @needs_mosquitto
 async def test_mqtt_goes_over_websockets(broker: Broker, websocket_port: int) -> None:
     url = f"ws://alice:secret@127.0.0.1:{websocket_port}"

@@ -61,7 +61,7 @@ def test_what_else_the_event_loop_complains_of_is_a_warning_in_the_log() -> None
         ("x = '\ud800'", "job.py: "),
         ("x\0", "null bytes"),
         ("x = " + "-" * 100_000 + "1", "job.py: nested too deeply"),
-        ("x = a" + ".b" * 50_000, "job.py: nested too deeply"),
+        ("x = a" + ".b" * 50_000, "job.py: a name of more than 100 dots"),
     ],
 )
 def test_what_python_does_not_understand_is_a_syntax_error(source: str, message: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import aiomqtt
 from paho.mqtt.client import CONNACK_ACCEPTED
@@ -72,6 +72,14 @@ class BufferedClient(aiomqtt.Client):
         client._handle_publish = self._received
         client._packet_queue = self._queue_or_join
         client._handle_pubackcomp = self._acknowledged
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        # The library forgets a disconnection that comes right after the broker's answer, and the
+        # client would wait for messages without an end.
+        if not self._client.is_connected() and not self._disconnected.done():
+            self._disconnected.set_exception(aiomqtt.MqttError("the broker ended the connection"))
+        return self
 
     def _queue_or_join(
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: Any = None
