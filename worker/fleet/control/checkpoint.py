@@ -41,6 +41,14 @@ class Checkpoint:
         uow.outgoing.when_committed.append(partial(self._set, uow.now_us, stored))
         return min((*stored.values(), own_us))
 
+    def keep(self, uow: UnitOfWork) -> None:
+        """Store the checkpoint anew where others have dropped it, as this one was away for long.
+
+        They have published all that was committed before, and publish what this commits.
+        """
+        if uow.now_us - self._last_us > ABANDONED_US // 2:
+            uow.transaction.keep_checkpoint(self._id, uow.now_us)
+
     def is_due(self, now_us: int) -> bool:
         # A clock that was set back must not stop the checkpoints until it has caught up.
         return not 0 <= now_us - self._last_us <= CHECKPOINT_INTERVAL_US
@@ -58,12 +66,15 @@ class Checkpoint:
         # Deleted an interval after that was published: should this process end meanwhile, the next
         # one publishes it. A checkpoint of its own that went back would look abandoned to others.
         covered = [id for id, time_us in abandoned.items() if self._covered.get(id) == time_us]
+        left = {id: time_us for id, time_us in abandoned.items() if id not in covered}
+        since_us = [*left.values()]
         if covered:
             uow.transaction.drop_checkpoints(covered)
-        left = {id: time_us for id, time_us in abandoned.items() if id not in covered}
+            # One that was only away from the database may have committed since, and ended then.
+            since_us.append(self._last_us)
         # What an attempt that is rolled back has read is not published.
         uow.outgoing.when_committed.append(partial(self._set, uow.now_us, left))
-        return min(left.values(), default=None)
+        return min(since_us, default=None)
 
     def _set(self, last_us: int, covered: dict[str, int]) -> None:
         self._last_us, self._covered = last_us, covered

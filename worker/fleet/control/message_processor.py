@@ -294,6 +294,7 @@ class MessageProcessor:
 
         def attempt(transaction: Transaction) -> UnitOfWork:
             uow = self._unit_of_work(transaction, now_us)
+            self._checkpoint.keep(uow)
             work(uow)
             return uow
 

@@ -219,6 +219,18 @@ def put(dialect: str, table: str, columns: tuple[str, ...]) -> Prepared:
 
 
 @functools.cache
+def keep_meta(dialect: str) -> Prepared:
+    """Return the statement that inserts a value, or locks the one with its key as it is."""
+    statement = _INSERTS[dialect](tables.META)
+    return Prepared(
+        statement.on_conflict_do_update(
+            index_elements=["key"], set_={"value": tables.META.c.value}
+        ),
+        ("key", "value"),
+    )
+
+
+@functools.cache
 def change(table: str, columns: tuple[str, ...]) -> Prepared:
     """Return the statement that sets some columns of the order or run with the id ``key``."""
     target = tables.METADATA.tables[table]

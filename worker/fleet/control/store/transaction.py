@@ -402,6 +402,11 @@ class Transaction:
     def put_checkpoint(self, id: str, time_us: int) -> None:
         self._put("meta", {"key": _CHECKPOINT + id, "value": time_us})
 
+    def keep_checkpoint(self, id: str, time_us: int) -> None:
+        """Store a checkpoint, unless it is there; until the commit nobody else can drop it."""
+        row = {"key": _CHECKPOINT + id, "value": time_us}
+        sql.keep_meta(self._dialect).change(self.connection, row)
+
     def drop_checkpoints(self, ids: Iterable[str]) -> None:
         keys = [_CHECKPOINT + id for id in ids]
         self.connection.execute(delete(tables.META).where(tables.META.c.key.in_(keys)))
