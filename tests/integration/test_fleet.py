@@ -125,10 +125,11 @@ async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(ma
 async def test_work_goes_on_when_the_broker_comes_back(made: Fleet) -> None:
     made.control()
     made.worker("north", "--capacity", "4")
-    async with at(made) as (client, listener):
+    async with at(made) as (client, _):
         orders = [await client.submit(plan=plan(waits(3))) for _ in range(4)]
         last = orders[-1]["last_run"]
-        await listener.until(f"{last}/state", lambda state: state["status"] == "running")
+        # Not its state, which is published before the worker has the answer that it may begin.
+        await started_in(made, last)
         made.broker.kill()
         # It ends meanwhile, and nobody can be notified. The others may have ended before.
         await ended_in(made, last)
