@@ -71,7 +71,7 @@ class Checkpoint:
         if covered:
             uow.transaction.drop_checkpoints(covered)
             # One that was only away from the database may have committed since, and ended then.
-            since_us.append(self._last_us)
+            since_us += [self._last_us] if uow.settings.shared else []
         # What an attempt that is rolled back has read is not published.
         uow.outgoing.when_committed.append(partial(self._set, uow.now_us, left))
         return min(since_us, default=None)
