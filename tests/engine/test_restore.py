@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from tests.support.examples import examples
 from worker.engine.failures import OutOfMemory, ScriptError
-from worker.engine.image import Image
+from worker.engine.image import PAGE, Image
 from worker.engine.instance import Instance, Runtime
+from worker.engine.prepared_files import anonymous_file
 from worker.engine.restore import CopiedMemory, mapping_works
-from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.javascript.engine import Engine, load_realm
 
 MIB = 1024 * 1024
 
@@ -198,3 +200,20 @@ def test_logs_of_a_run_reach_the_host(realm: Engine) -> None:
     realm.begin("job:a", "a", "{}", "{}", "{}", "{}")
     realm.run_pending()
     assert lines == [("info", "JOB", "hello \U0001f600 1")]
+
+
+@pytest.mark.slow
+# With 3,000 and 11,000 names the tables would be nearly full.
+@pytest.mark.parametrize("names", [0, 3_000, 11_000])
+def test_few_pages_are_written_by_a_run_with_any_adaptor(names: int) -> None:
+    """Where a table of the engine had to grow in each run, that wrote all over the image."""
+    exports = "".join(f"a.name{n} = 1;" for n in range(names))
+    bundle = f"const a = globalThis.__adaptor = {{}};{exports}"
+    descriptor = anonymous_file(load_realm({"@mine/thing@1.0.0": bundle}).image_bytes())
+    engine = Engine(Image(descriptor))
+    os.close(descriptor)
+    engine.limit_memory(64 * 2**20)
+    source = "".join(f"kept.push({{['own' + {n}]: 0}});" for n in range(1000))
+    engine.evaluate(f"(() => {{ const kept = []; {source} return kept; }})()", "job")
+    written = sum(end - start for start, end in engine.instance._content.written())
+    assert written < 330 * PAGE

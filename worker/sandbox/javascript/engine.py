@@ -43,6 +43,14 @@ _OUT_OF_MEMORY = {
     "details": {},
 }
 
+# The engine keeps all names and all shapes of objects in two tables. Where one has to grow, that
+# writes each of its entries, all over the heap: ten times the work of a short run, in every run, if
+# an image was taken just before. So there is room for so many when it is taken.
+_ROOM = """{
+  const kept = [];
+  for (let i = 0; i < 5000; i++) kept.push({["room" + i]: 0});
+}"""
+
 MAX_REALM_BYTES = 512 * 1024 * 1024
 """Memory in which a realm must load. Its image holds as much on disk."""
 
@@ -203,7 +211,7 @@ def is_image_prepared(adaptors: Mapping[str, str], libraries: Sequence[str] = ()
 
 
 def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
-    digest = hashlib.sha256(module_hash().encode())
+    digest = hashlib.sha256(f"{module_hash()} {_ROOM}".encode())
     for text in (
         *map(_read, _source_names(libraries)),
         *sorted(adaptors),
@@ -252,6 +260,7 @@ def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> In
     instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
         _install(instance, name, bundle, str(names))
+    _run(instance, _ROOM, "room")
     instance.call("call_api", "close")
     instance.call("collect")
     return instance
