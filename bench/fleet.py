@@ -138,7 +138,7 @@ async def _warm(client: Client, plan: dict[str, Any]) -> None:
 
 async def _latency(row: Row, client: Client, plan: dict[str, Any]) -> None:
     p50, p99 = await _starts(client, plan, 200)
-    row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 10 / 50 ms")
+    row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 4 / 10 ms")
 
 
 async def _starts(client: Client, plan: dict[str, Any], count: int) -> tuple[float, float]:
@@ -156,7 +156,7 @@ async def _starts(client: Client, plan: dict[str, Any], count: int) -> tuple[flo
 
 async def _throughput(row: Row, client: Client, plan: dict[str, Any]) -> None:
     rate = await _rate(client, plan, 2000)
-    row("runs end to end, SQLite, 2 workers", f"{rate:,.0f} /s", "aim 300 /s")
+    row("runs end to end, SQLite, 2 workers", f"{rate:,.0f} /s", "aim 500 /s")
 
 
 async def _rate(client: Client, plan: dict[str, Any], count: int) -> float:
@@ -236,7 +236,7 @@ async def _running(client: Client, run_id: str) -> None:
 
 async def _lost(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
     taken = await _losses(client, plan, started, 2)
-    row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 3 s")
+    row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 2 s")
 
 
 async def _losses(

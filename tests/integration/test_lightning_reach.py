@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.support.command import call_worker
 from tests.support.lightning import attached, job, plan
@@ -23,18 +21,6 @@ from worker.sinks.log import stderr_logger
 from worker.testing.lightning import Server
 
 pytestmark = [pytest.mark.xdist_group("lightning"), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[Pool]:
-    async with Pool(2) as shared:
-        yield shared
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with Server() as running:
-        yield running
 
 
 PUBLIC, PRIVATE, NAMED = "api.example.org", "10.0.0.7", "db.internal"

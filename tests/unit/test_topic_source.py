@@ -104,6 +104,16 @@ class SessionClient:
         yield
 
 
+def source_of(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> tuple[MqttTopicSource, ConnectionLog]:
+    """Return a source of a session, which reconnects at once, and its log."""
+    monkeypatch.setattr(mqtt_topic_source, "backoff_s", lambda _: 0.0)
+    monkeypatch.setattr(mqtt_topic_source, "BufferedClient", session.client)
+    log: Any = ConnectionLog()
+    return MqttTopicSource(parse_address("mqtt://localhost"), id="t", log=log), log
+
+
 async def test_acknowledged_messages_over_the_bytes_that_may_wait_are_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -134,11 +144,8 @@ async def test_a_message_like_one_that_was_sent_again_is_received(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first receipt is acknowledged after the second: nothing of it may be left."""
-    monkeypatch.setattr(mqtt_topic_source, "backoff_s", lambda _: 0.0)
     session = Session([b"alarm"])
-    monkeypatch.setattr("worker.fleet.messaging.mqtt_topic_source.BufferedClient", session.client)
-    log: Any = ConnectionLog()
-    source = MqttTopicSource(parse_address("mqtt://localhost"), id="t", log=log)
+    source, log = source_of(session, monkeypatch)
     async with source, asyncio.timeout(30):
         await log.connected.acquire()
         first = await source.receive(1)
@@ -180,11 +187,8 @@ async def test_a_new_message_with_the_number_of_one_that_never_came_again_is_rec
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The broker has dropped that one, as it had expired; devices repeat their contents."""
-    monkeypatch.setattr(mqtt_topic_source, "backoff_s", lambda _: 0.0)
     session = Session([b"alarm"])
-    monkeypatch.setattr("worker.fleet.messaging.mqtt_topic_source.BufferedClient", session.client)
-    log: Any = ConnectionLog()
-    source = MqttTopicSource(parse_address("mqtt://localhost"), id="t", log=log)
+    source, log = source_of(session, monkeypatch)
     async with source, asyncio.timeout(30):
         await log.connected.acquire()
         expired = await source.receive(1)

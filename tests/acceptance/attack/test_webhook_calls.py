@@ -186,6 +186,17 @@ async def test_callers_that_wait_do_not_keep_others_out(monkeypatch: pytest.Monk
             task.cancel()
 
 
+async def fill_room(port: int, head: bytes, body: bytes) -> asyncio.StreamWriter:
+    """Leave one body of 90,000 bytes unfinished, and send whole ones until there is no room."""
+    _, first = await asyncio.open_connection("127.0.0.1", port)
+    first.write(head + b" " * 80_000)
+    await first.drain()
+    async with asyncio.timeout(30):
+        while status(await exchange(port, head + body)) != 503:
+            pass
+    return first
+
+
 @pytest.mark.parametrize("auth", [(), ("hub",)], ids=["open", "signed"])
 async def test_the_bodies_of_all_callers_are_bounded(
     auth: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -194,13 +205,7 @@ async def test_the_bodies_of_all_callers_are_bounded(
     monkeypatch.setattr(webhook_admission, "MAX_BYTES", 150_000)
     async with served(trigger("in", auth=auth)) as (plane, port):
         head = post("/i/in", b"", "Content-Length: 90000")
-        _, first = await asyncio.open_connection("127.0.0.1", port)
-        first.write(head + b" " * 80_000)
-        await first.drain()
-        statuses = set[int]()
-        async with asyncio.timeout(30):
-            while 503 not in statuses:
-                statuses.add(status(await exchange(port, head + b" " * 89_998 + b"{}")))
+        first = await fill_room(port, head, b" " * 89_998 + b"{}")
         first.close()
         async with asyncio.timeout(30):
             while status(await exchange(port, post("/i/in", b" " * 89_000 + b"{}"))) == 503:
@@ -234,13 +239,7 @@ async def test_bodies_without_a_proof_leave_room_for_others(
     monkeypatch.setattr(webhook_admission, "MAX_UNPROVEN_BYTES", 100_000)
     async with served(trigger("signed", auth=("hub",)), trigger("in", auth=("key",))) as (_, port):
         head = post("/i/signed", b"", "Content-Length: 90000")
-        _, first = await asyncio.open_connection("127.0.0.1", port)
-        first.write(head + b" " * 80_000)
-        await first.drain()
-        statuses = set[int]()
-        async with asyncio.timeout(30):
-            while 503 not in statuses:
-                statuses.add(status(await exchange(port, head + b" " * 90_000)))
+        first = await fill_room(port, head, b" " * 90_000)
         body = b" " * 120_000 + b"{}"
         called = post("/i/in", body, "x-api-key: " + "k" * 20)
         assert status(await exchange(port, called)) == 200
