@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 import random
-import re
 import socket
 from contextlib import suppress
 from typing import Any, Self
@@ -35,6 +34,7 @@ from worker.fleet.messaging.bus import (
     Inbox,
     Message,
 )
+from worker.fleet.messaging.connection_problems import connection_problem
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.end_tasks import end_tasks
 from worker.fleet.messaging.outbound import Confirmation, Outbound
@@ -444,5 +444,4 @@ def _reason(error: Any) -> str:
     # aiomqtt raises a general error, whose cause has the reason code of the broker.
     if _SESSION_TAKEN_OVER in (_code(error), _code(error.__cause__)):
         return "another process connected with the same name"
-    # Numbers of the system's errors help nobody who reads them.
-    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    return connection_problem(error)
