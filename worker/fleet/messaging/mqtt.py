@@ -33,6 +33,8 @@ from worker.fleet.messaging.bus import (
     Disconnected,
     Inbox,
     Message,
+    QuotaExceeded,
+    Refused,
 )
 from worker.fleet.messaging.connection_problems import connection_problem
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
@@ -55,9 +57,12 @@ KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
 """The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
-# Bad user name or password, not authorized, bad authentication method. Other reasons, such as a
-# quota or a ban for too many connections, are of one message or of the moment.
+# Bad user name or password, not authorized, bad authentication method.
 _ACCESS_DENIED = (0x86, 0x87, 0x8C)
+# Too many messages at once, too high a rate, a quota.
+_QUOTA_EXCEEDED = (0x93, 0x96, 0x97)
+REFUSALS_NOTED_S = 1.0
+"""How often refusals of messages are noted at most: a broker may refuse each of thousands."""
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
@@ -86,8 +91,7 @@ class _Client(BufferedClient):
         if sent is None or sent.done():
             return
         if reason_code.is_failure:
-            kind = AccessDenied if reason_code.value in _ACCESS_DENIED else BrokerRefusal
-            sent.set_exception(kind(str(reason_code)))
+            sent.set_exception(_refusal_kind(reason_code.value)(str(reason_code)))
         else:
             sent.set_result(None)
 
@@ -161,6 +165,10 @@ class MqttBus:
         self._outbox = Outbound()
         self._bulk = Outbound()
         self._dropped = self._dropped_before = 0
+        # The newest retained message that waits or is in flight, by topic: one that was refused is
+        # not sent again after a newer one.
+        self._newest: dict[str, Message] = {}
+        self._refusals, self._refusals_noted_at = 0, -math.inf
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
@@ -206,6 +214,8 @@ class MqttBus:
             queue = self._bulk if message.bulk else self._outbox
             if not queue.offer(message):
                 self._note_dropped()
+            elif message.retain:
+                self._newest[message.topic] = message
 
     def _note_dropped(self) -> None:
         if self._dropped == self._dropped_before:
@@ -341,8 +351,10 @@ class MqttBus:
             failure: Exception | None = ConnectionError("the connection to the broker broke")
             try:
                 _check_size(message, packet_bytes)
-                if confirmation is not None or message.retain:
+                if confirmation is not None:
                     await client.publish_acknowledged(message)
+                elif message.retain:
+                    await self._publish_retained(client, message)
                 else:
                     await client.publish_unacknowledged(message)
                 failure = None
@@ -351,11 +363,38 @@ class MqttBus:
                 _LOG.debug("message.not_sent: %s", error)
             except BrokerRefusal as error:
                 failure = error
+                if confirmation is None:
+                    self._note_refused(error)
             finally:
                 # Also where this task is cancelled, as the connection is gone.
                 _settle(confirmation, failure)
                 queue.task_done()
             self._note_relieved()
+
+    async def _publish_retained(self, client: _Client, message: Message) -> None:
+        """Publish until the broker takes the message, or a newer one is on its topic.
+
+        Raises :class:`BrokerRefusal` where to repeat it is of no use.
+        """
+        failures = 0
+        try:
+            while failures == 0 or self._newest.get(message.topic) is message:
+                try:
+                    await client.publish_acknowledged(message)
+                    return
+                except QuotaExceeded as refusal:
+                    failures += 1
+                    self._note_refused(refusal)
+                    await asyncio.sleep(backoff_s(failures))
+        finally:
+            if self._newest.get(message.topic) is message:
+                del self._newest[message.topic]
+
+    def _note_refused(self, refusal: BrokerRefusal) -> None:
+        self._refusals += 1
+        if monotonic_s() >= self._refusals_noted_at + REFUSALS_NOTED_S:
+            self._inbox.put(Refused(str(refusal), self._refusals))
+            self._refusals, self._refusals_noted_at = 0, monotonic_s()
 
     def _drop_unsent(self) -> None:
         for queue in (self._outbox, self._bulk):
@@ -363,8 +402,15 @@ class MqttBus:
                 _, confirmation = queue.get_nowait()
                 _settle(confirmation, ConnectionError("the connection to the broker broke"))
                 queue.task_done()
+        self._newest.clear()
         # The next connection begins as after any other: what matters is sent again.
         self._dropped_before = self._dropped
+
+
+def _refusal_kind(code: int) -> type[BrokerRefusal]:
+    if code in _ACCESS_DENIED:
+        return AccessDenied
+    return QuotaExceeded if code in _QUOTA_EXCEEDED else BrokerRefusal
 
 
 def _check_size(message: Message, packet_bytes: int) -> None:
