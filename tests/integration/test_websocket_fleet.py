@@ -107,7 +107,7 @@ async def reason_of(url: str, ca: Path | None) -> str:
 async def test_a_certificate_of_an_unknown_authority_is_named(
     made: Fleet, authority: Path, ca: str | None
 ) -> None:
-    reason = await reason_of(made.url, ca and authority.with_name(ca))
+    reason = await reason_of(made.url, None if ca is None else authority.with_name(ca))
     assert reason.startswith(f"cannot connect to {made.url}/mqtt: certificate verify failed: ")
     assert reason.endswith("name the authority that signed the broker's certificate with --ca")
 
