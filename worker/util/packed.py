@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 
-class Packed(Struct):
+class Packed(Struct, frozen=True):
     """Base of structs that hold many others; pickling each of those takes ten times as long."""
 
     def __reduce__(self) -> str | tuple[Any, ...]:
