@@ -265,6 +265,11 @@ class FrameDecoder(Generic[Header]):
         self._buffer = bytearray()
         self._open: tuple[Header, int] | None = None
 
+    @property
+    def unread(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[tuple[Header, str | None]]:
         """Yield the frames that ``data`` completes. Raises :class:`ProtocolError`."""
         self._buffer += data

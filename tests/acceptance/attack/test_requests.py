@@ -229,7 +229,8 @@ class Attacker:
     def kill(self, name: str) -> None:
         if not self.exited.done():
             self.exited.set_result(ProcessExit(code=-9, peak_bytes=0))
-            self.channel.close()
+            # Not closed: whoever waits to send would wait for ever.
+            self.channel.shutdown(socket.SHUT_RDWR)
 
     async def start(self) -> None:
         await self._send(self._frames.run_start())

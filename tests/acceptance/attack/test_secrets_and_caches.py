@@ -108,7 +108,7 @@ def test_the_size_of_a_value_is_that_of_all_that_it_holds() -> None:
 def test_no_cache_keeps_workflows_without_counting_them(field: dict[str, Any]) -> None:
     """Tries to fill the memory of a worker, with orders whose plans are large but not their code."""
     caches: list[BoundedCache[Any, Any]] = [
-        prepare._compiled_workflow, choose._named, frames._plan_steps,
+        prepare._compiled_workflow, prepare._own_access, choose._named, frames._plan_steps,
     ]  # fmt: skip
     before = [cache.held_bytes for cache in caches[:2]]
     step = {**job("fn(s => s)"), **field}
