@@ -220,6 +220,7 @@ class Attacker:
         request = prepare(flow, {}, Options(limits=Limits(**limits)), str(uuid.uuid4()))
         process = RunProcess(self, request, self.events.append, host)
         self.task = asyncio.create_task(process.run(None))
+        self.task.add_done_callback(lambda _: self.channel.close())
         self._frames = ChildFrames(request)
         self._number = 0
 
