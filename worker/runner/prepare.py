@@ -127,7 +127,7 @@ def prepare(
     if options.credentials or collections:
         access = _access(workflow, options.credentials or {}, collections)
     else:
-        access = _own_access(Identical(workflow))
+        access = compiled.access
     chosen = choose_adaptors(workflow)
     metered = options.fuel or limits.fuel is not None
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
@@ -186,12 +186,6 @@ def _access(
     )
 
 
-@cached_within(MAX_KEPT_BYTES, lambda access, key: size_in_memory(key.value))
-def _own_access(key: Identical[Workflow]) -> Access:
-    """Return the access of runs that get no credentials beyond what the workflow itself has."""
-    return _access(key.value, {}, None)
-
-
 def _with_secrets_of(input: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> tuple[str, ...]:
     if input and "configuration" in input:
         secrets = tuple(dict.fromkeys((*secrets, *collect_input_secrets(input))))
@@ -211,13 +205,17 @@ def _clock(options: Options, *, metered: bool) -> ClockKind:
 
 
 class CompiledWorkflow(Struct, frozen=True):
-    """What all runs of a workflow with the same steps share."""
+    """What all runs of a workflow with the same steps share.
+
+    ``access`` is that of runs that get no credentials beyond what the workflow itself has.
+    """
 
     plan: Plan
     jobs: dict[str, Any]
     conditions: dict[str, str]
     libraries: tuple[str, ...]
     shared: CompiledJob | None
+    access: Access
 
 
 def _workflow_bytes(
@@ -241,6 +239,7 @@ def _compiled_workflow(
         if any(map(uses_intl, (*_scripts(plan), key.value.globals)))
         else (),
         shared=_shared(key.value.globals) if key.value.globals.strip() else None,
+        access=_access(key.value, {}, None),
     )
 
 

@@ -27,7 +27,6 @@ from worker.sandbox.parent.run_process import (
     ZYGOTE_GONE,
     RequestUnreadError,
     RunProcess,
-    ignore_exit,
 )
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
 from worker.sandbox.parent.zygote_client import (
@@ -35,6 +34,7 @@ from worker.sandbox.parent.zygote_client import (
     ZygoteClient,
     ZygoteError,
     cause_of_exit,
+    ignore_exit,
 )
 from worker.sandbox.protocol import (
     USUAL_REALM,

@@ -25,6 +25,7 @@ from worker.sandbox.parent.zygote_client import (
     ProcessExit,
     ZygoteError,
     cause_of_exit,
+    ignore_exit,
 )
 from worker.sandbox.protocol import (
     READ_BYTES,
@@ -283,8 +284,3 @@ class RunProcess:
         memory_bytes = process_exit.peak_bytes
         for event in self._stream.complete(error, now_us=now_us(), memory_bytes=memory_bytes):
             self._receive(event)
-
-
-def ignore_exit(exited: asyncio.Future[ProcessExit]) -> None:
-    """Mark the result of a future as retrieved, or asyncio logs its exception."""
-    exited.cancelled() or exited.exception()

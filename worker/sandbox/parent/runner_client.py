@@ -14,21 +14,20 @@ from worker.core.events import AnyEvent
 from worker.sandbox.limits import timed_out
 from worker.sandbox.parent.frames import Notice, ProgramsDropped, RunStopped
 from worker.sandbox.parent.host import Host
-from worker.sandbox.parent.run_process import RunProcess, ignore_exit
+from worker.sandbox.parent.run_process import RunProcess
 from worker.sandbox.parent.zygote_client import (
     ForkedProcess,
     ProcessExit,
     ZygoteClient,
+    ignore_exit,
 )
 from worker.sandbox.protocol import (
     OWN_FIELDS,
     PROGRAM_FIELDS,
     RUNNER_IDLE,
     ProtocolError,
-    RunnerRequest,
     RunRequest,
     encode_frame,
-    encode_request,
 )
 
 MAX_ENCODED_PROGRAMS = 256
@@ -122,7 +121,7 @@ class RunnerClient:
         """Start a runner. Raises :class:`ZygoteError` where the zygote is gone."""
         self._zygote = zygote
         self._encoder = encoder
-        self._forked = zygote.fork()
+        self._forked = zygote.fork_runner()
         self._forked.exited.add_done_callback(ignore_exit)
         self._programs: set[str] = set()
         self._is_spent = False
@@ -130,8 +129,6 @@ class RunnerClient:
         self._unread = b""
         self._idle_before_s: float | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
-        # A new socket takes so few bytes at once.
-        self._forked.channel.send(encode_request(RunnerRequest()))
         self._forked.channel.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._descriptor = self._forked.channel.fileno()

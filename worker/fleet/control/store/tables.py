@@ -97,7 +97,7 @@ RUNS = Table(
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
-    Index("runs_changed", "changed"),
+    Index("runs_phase_changed", "phase", "changed", "id"),
     Index("runs_created", "created"),
     Index("runs_status", "status", "created"),
     Index("runs_plan", "plan"),
