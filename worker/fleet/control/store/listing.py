@@ -17,7 +17,7 @@ from worker.core.status import Status
 from worker.fleet.control.store import tables
 from worker.fleet.messaging.messages import OrderQuery
 
-PART_ROWS = 10_000
+PART_ROWS = 5_000
 Place = tuple[int, str]
 """The creation time of an order or a run, and its id."""
 _ORDERS = tables.ORDERS.c

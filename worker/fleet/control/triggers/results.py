@@ -31,6 +31,9 @@ class DueReply:
 
 def results_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, OrderResult]:
     """Read the results of those orders that have ended."""
+    if not order_ids:
+        # SQLite would read all orders to find none of these.
+        return {}
     ended = (
         select(
             _ORDERS.c.id, _ORDERS.c.status, _ORDERS.c.reason, _RUNS.c.id.label("run_id"),
