@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from msgspec import Struct, field
+from msgspec import field
 
+from worker.util.packed import Packed
 from worker.workflow.model import Step
 
 
 # Loaded by every run's process: it must not import networkx.
-class Plan(Struct, frozen=True, kw_only=True, dict=True):
+class Plan(Packed, frozen=True, kw_only=True, dict=True):
     """Valid graph: no cycles, every target known, ids unique, ``start`` a known step.
 
     ``end`` may name a step that does not exist: such a run never stops early. ``index`` maps a
