@@ -525,8 +525,7 @@
   }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
-  function checkInstalled(specifiers) {
-    const absent = specifiers.find((specifier) => !find(specifier));
+  function checkInstalled(absent) {
     if (absent === undefined) return;
     const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
     throw mark(new Error(message), "AdaptorError");
@@ -550,7 +549,8 @@
       throw invalid(`an operation must be a function, found ${kind} (call plain functions inside fn(state => ...))`);
     }
     return async (state) => {
-      if (step) Object.assign(step, { operation: written, operates: true });
+      if (step) step.operation = written;
+      if (step) step.operates = true;
       if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
       return await operation(state || {});
     };
@@ -573,13 +573,14 @@
 
   let sharedModule = null; // the workflow's own global functions: {run, exports}
 
+  const META = Object.freeze({ url: "" }); // import.meta
+
   const failedImport = (name) => {
     throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
   };
 
   // Runs anew for each step. Its exports are frozen one level deep.
-  async function sharedNames() {
-    if (sharedModule === null) return {};
+  async function sharedNames(sharedModule) {
     const state = {};
     const calls = [];
     const $worker = {
@@ -589,7 +590,7 @@
       default: undefined,
       import: failedImport,
       dynamicImport: async (name) => failedImport(name),
-      meta: Object.freeze({ url: "" }),
+      meta: META,
       fail: failSyntax,
       op: (call) => void calls.push(call()), // a plain call, as the module has no operations
       defer,
@@ -617,8 +618,8 @@
 
   async function execute(step, state) {
     const { job } = step;
-    checkInstalled(job.adaptors);
-    const shared = await sharedNames();
+    checkInstalled(job.absent);
+    const shared = sharedModule === null ? {} : await sharedNames(sharedModule);
     const thunks = [];
     const $worker = {
       default: [],
@@ -629,7 +630,7 @@
         return globalFor(state, shared);
       },
       state,
-      meta: Object.freeze({ url: "" }),
+      meta: META,
       op: (thunk) => void thunks.push(thunk),
       defer,
       import: (name, ...place) => moduleFor(step, name, ...place),
@@ -673,7 +674,9 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
+      // Looked for once, as a run's steps would spend more time on it than on their own code.
+      const absent = adaptors.find((specifier) => !find(specifier));
+      jobs.set(file, { file, run: slot.value, sites, exports, adaptors, absent });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
     shared(free, sites) {
