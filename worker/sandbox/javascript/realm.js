@@ -17,7 +17,7 @@
   const InternalError = globalThis.InternalError;
   const flags = { oom: false, security: false };
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
-  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors}; steps with the same code share one
+  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors, absent}; steps with the same code share one
   const conditions = []; // index -> (state, upstreamStepId, console) => value
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
@@ -525,7 +525,7 @@
   }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
-  function checkInstalled(absent) {
+  function checkInstalled({ absent }) {
     if (absent === undefined) return;
     const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
     throw mark(new Error(message), "AdaptorError");
@@ -549,8 +549,7 @@
       throw invalid(`an operation must be a function, found ${kind} (call plain functions inside fn(state => ...))`);
     }
     return async (state) => {
-      if (step) step.operation = written;
-      if (step) step.operates = true;
+      if (step) Object.assign(step, { operation: written, operates: true });
       if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
       return await operation(state || {});
     };
@@ -573,14 +572,14 @@
 
   let sharedModule = null; // the workflow's own global functions: {run, exports}
 
-  const META = Object.freeze({ url: "" }); // import.meta
+  const NO_NAMES = Object.freeze({});
 
   const failedImport = (name) => {
     throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
   };
 
   // Runs anew for each step. Its exports are frozen one level deep.
-  async function sharedNames(sharedModule) {
+  async function sharedNames() {
     const state = {};
     const calls = [];
     const $worker = {
@@ -590,7 +589,7 @@
       default: undefined,
       import: failedImport,
       dynamicImport: async (name) => failedImport(name),
-      meta: META,
+      meta: Object.freeze({ url: "" }),
       fail: failSyntax,
       op: (call) => void calls.push(call()), // a plain call, as the module has no operations
       defer,
@@ -618,8 +617,8 @@
 
   async function execute(step, state) {
     const { job } = step;
-    checkInstalled(job.absent);
-    const shared = sharedModule === null ? {} : await sharedNames(sharedModule);
+    checkInstalled(job);
+    const shared = sharedModule === null ? NO_NAMES : await sharedNames();
     const thunks = [];
     const $worker = {
       default: [],
@@ -630,7 +629,7 @@
         return globalFor(state, shared);
       },
       state,
-      meta: META,
+      meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
       defer,
       import: (name, ...place) => moduleFor(step, name, ...place),
@@ -649,8 +648,8 @@
   const notJson = (value) =>
     `"undefined" is not valid JSON: the step returned a ${typeof value}, no state (an operation in a callback is called with (state))`;
 
-  async function perform(step, upstream, ...more) {
-    step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
+  async function perform(step, upstream, defaults, configuration, credentials) {
+    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration), JSON.parse(credentials));
     const returned = await execute(step, step.state);
     if (typeof returned === "function" || typeof returned === "symbol") throw new SyntaxError(notJson(returned));
     const result = withoutSecrets(returned);
@@ -674,7 +673,6 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      // Looked for once, as a run's steps would spend more time on it than on their own code.
       const absent = adaptors.find((specifier) => !find(specifier));
       jobs.set(file, { file, run: slot.value, sites, exports, adaptors, absent });
     },
