@@ -27,8 +27,12 @@ _LENGTHS = struct.Struct("<II")
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_BODY_BYTES = 1 << 31
 _PIECE_CHARACTERS = 1 << 18
-READ_BYTES = 1 << 18
-"""Bytes that both ends read from a channel at a time."""
+READ_BYTES = 1 << 16
+"""Bytes that both ends read from a channel at a time.
+
+Room for more would be mapped and unmapped by the system in each read, which takes longer than a
+short run's events.
+"""
 
 EXIT_OUT_OF_MEMORY = 77
 """Exit code of a process that has no memory left to write an event."""
@@ -255,6 +259,11 @@ class FrameDecoder(Generic[Header]):
         self._errors = errors
         self._buffer = bytearray()
         self._open: tuple[Header, int] | None = None
+
+    @property
+    def unread(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[tuple[Header, str | None]]:
         """Yield the frames that ``data`` completes. Raises :class:`ProtocolError`."""

@@ -177,6 +177,11 @@ class RunFrames:
         self._open: StepStart | None = None
         self._last_call = self._log_lines = self._log_characters = 0
 
+    @property
+    def unread(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return self._decoder.unread
+
     def feed(self, data: bytes) -> Iterator[tuple[Frame, str]]:
         """Yield the frames that ``data`` completes, each with its body; an event has its dataclip.
 
