@@ -14,6 +14,10 @@ from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
 
+SEEN_LATE_S = 15.0
+"""How much later than its change a state may be seen, as states come again after the broker did."""
+
+
 @dataclass(slots=True)
 class Fault:
     """A fault of a worker, from when to when, in seconds by a monotonic clock of the test."""
@@ -123,8 +127,9 @@ def was_disturbed(
     """
     began = times.get((run["id"], "running"), -math.inf)
     ended = times.get((run["id"], str(run["status"])), math.inf)
-    # A state is published a little after the change.
     return any(
-        fault.worker == run["worker"] and fault.began <= ended and began - 5.0 <= fault.ended
+        fault.worker == run["worker"]
+        and fault.began <= ended
+        and began - SEEN_LATE_S <= fault.ended
         for fault in disturbed
     )

@@ -267,11 +267,11 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = next_page = next_survey = 0.0
+        next_page = next_survey = 0.0
         try:
             while True:
                 self._liveness.mark()
-                next_turn = min(next_tick, next_page) if self._has_page else next_tick
+                next_turn = min(self._next_tick, next_page) if self._has_page else self._next_tick
                 arrivals = await self._bus.receive(max(0.0, next_turn - monotonic_s()))
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
