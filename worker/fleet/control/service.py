@@ -394,6 +394,7 @@ class ControlPlane:
         if self._echo.receive(message.payload):
             self._echo_asked_at = None
             self._next_tick = 0.0
+
     def _note_refusal(self, reason: str, number: int = 1) -> None:
         if not self.broker_refusal:
             self._log.warning("broker.refused", error=reason)
