@@ -13,7 +13,6 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
-
 SEEN_LATE_S = 15.0
 """How much later than its change a state may be seen, as states come again after the broker did."""
 
