@@ -48,8 +48,8 @@ from worker.fleet.messaging.bus import (
     Connected,
     Disconnected,
     Message,
+    MessagesRefused,
     QuotaExceeded,
-    Refused,
     problem_of,
 )
 from worker.fleet.messaging.instance_id import incarnation
@@ -375,7 +375,7 @@ class ControlPlane:
                     self._echo_asked_at = None
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
-                case Refused(reason, number):
+                case MessagesRefused(reason, number):
                     self._note_refusal(reason, number)
                 case Congestion(dropped=0):
                     self._log.warning("broker.congested")
