@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +39,7 @@ PUBLISH, PUBLISH_QOS_0, PUBACK, DISCONNECT = 0x32, 0x30, 0x40, 0xE0
 def queued(*packets: tuple[int, bytes | bytearray]) -> list[tuple[bytes, int]]:
     client: Any = BufferedClient("127.0.0.1")
     for number, (command, packet) in enumerate(packets):
-        client._client._packet_queue(command, packet, number, 1)
+        client._client._packet_queue(command, packet, number, int(command != PUBLISH_QOS_0))
     client._connected.cancel()
     return [(bytes(each["packet"]), each["to_process"]) for each in client._client._out_packet]
 
@@ -76,27 +77,50 @@ async def test_a_packet_that_is_half_written_stays_as_it_is() -> None:
 )
 async def test_an_acknowledgement_has_a_number_or_a_reason(packet: bytes, failed: bool) -> None:
     client: Any = BufferedClient("127.0.0.1", protocol=aiomqtt.ProtocolVersion.V5)
-    paho = client._client
     acknowledged: list[tuple[int, bool]] = []
-    paho.on_publish = lambda client, userdata, mid, code, properties: acknowledged.append(
-        (mid, code.is_failure)
-    )
-    paho._out_messages[5] = SimpleNamespace(
-        qos=1, info=SimpleNamespace(_set_as_published=lambda: None)
-    )
-    paho._inflight_messages = 1
-    decoded: list[str] = []
-    handle = client._handle_acknowledgement
-
-    def decode(command: str) -> Any:
-        decoded.append(command)
-        return handle(command)
-
-    client._handle_acknowledgement = decode
-    for _ in range(2):
-        paho._in_packet.update(command=PUBACK, packet=bytearray(packet))
-        paho._handle_pubackcomp("PUBACK")
+    client.on_acknowledged = lambda id, reason: acknowledged.append((id, reason.is_failure))
+    client._client._in_packet.update(command=PUBACK, packet=bytearray(packet))
+    client._client._handle_pubackcomp("PUBACK")
     client._connected.cancel()
-    assert acknowledged == [(5, failed)], "the second time there is no such message"
-    assert paho._inflight_messages == 0 and not paho._out_messages
-    assert bool(decoded) is (failed or len(packet) > 4)
+    assert acknowledged == [(5, failed)]
+
+
+class Library:
+    """What the library says of its socket, and what it is asked to do."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.written = 0
+
+    def socket(self) -> object:
+        return self
+
+    def fileno(self) -> int:
+        return 99
+
+    def loop_write(self) -> None:
+        self.written += 1
+
+    def want_write(self) -> bool:
+        return self.written < self.takes
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+async def test_packets_are_written_in_the_next_turn_and_then_when_there_is_room(
+    takes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, library = BufferedClient("127.0.0.1"), Library(takes)
+    written: list[int] = []
+    client.on_written = lambda: written.append(library.written)
+    waits: list[int] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "add_writer", lambda file, call: waits.append(file))
+    monkeypatch.setattr(loop, "remove_writer", lambda file: waits.remove(file))
+    client._connected.set_result(None)
+    client._on_socket_register_write(library, None, library)
+    assert not written
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert library.written == 1 and waits == [99] * (takes - 1)
+    client._on_socket_unregister_write(library, None, library)
+    assert not waits and written == [1]

@@ -21,6 +21,7 @@ from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
+from worker.fleet.control.client_queries import READING
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -121,6 +122,7 @@ class MessageProcessor:
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
+        self._heard_us = 0
         self._republication = Republication()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -144,6 +146,16 @@ class MessageProcessor:
 
         Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
+        # Queries have a transaction of their own: rows that others wait for are locked no longer.
+        queries = [message for message in messages if _is_query(message)]
+        if not queries or len(queries) == len(messages):
+            return self._process_together(messages, now_us)
+        changes = [message for message in messages if not _is_query(message)]
+        results = self._process_together(changes, now_us)
+        results.extend(self._process_together(queries, now_us))
+        return results
+
+    def _process_together(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         try:
             return self._in_store(now_us, lambda uow: self._process_batch(uow, messages))
         except StoreUnavailable:
@@ -154,7 +166,7 @@ class MessageProcessor:
         # One by one, so that a message that triggers a defect does not block the others.
         results = Outgoing()
         for message in messages:
-            results.extend(self.process([message], now_us))
+            results.extend(self._process_together([message], now_us))
         return results
 
     def _process_without_queue(self, message: Message, error: Exception, now_us: int) -> Outgoing:
@@ -185,8 +197,14 @@ class MessageProcessor:
         if assigns:
             self._assign_runs(uow)
 
-    def tick(self, now_us: int) -> Outgoing:
-        """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
+    def tick(self, now_us: int, heard_us: int | None = None) -> Outgoing:
+        """Do what is due: expire leases, delete old orders, assign runs. Return what to publish.
+
+        Leases expire that ended before ``heard_us``, when all messages that the broker had by then
+        were handled; by default this is ``now_us``.
+        """
+        # An echo from the future is from before the clock was set back.
+        self._heard_us = now_us if heard_us is None else heard_us if heard_us <= now_us else 0
         since_last = now_us - self._last_tick_us if self._last_tick_us else 0
         late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
@@ -563,7 +581,9 @@ class MessageProcessor:
             if inbound.refusal is not None:
                 raise inbound.refusal
             uow.request_id, uow.reply_to = inbound.request_id, inbound.message.reply_to
-            result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
+            is_reading = inbound.method in READING
+            with uow.transaction.reading() if is_reading else contextlib.nullcontext():
+                result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
             reply = _failure(error.code, error.message)
@@ -595,7 +615,12 @@ class MessageProcessor:
         lease_us = int(self._settings.lease_s * 1e6)
         if self._connected_since_us is None or uow.now_us < self._connected_since_us + lease_us:
             return []
-        return [run.id for run in uow.transaction.expired_runs(uow.now_us)]
+        ended = uow.transaction.expired_runs(uow.now_us)
+        heard = [run.id for run in ended if run.expires <= self._heard_us]
+        # Their heartbeats may be on the way, as long as the connection to the broker is late.
+        if len(heard) < len(ended):
+            uow.outgoing.echo_us = uow.now_us
+        return heard
 
     def _follow_up(self, uow: UnitOfWork) -> None:
         """Do what follows from the ends of runs: retries first, as they keep their order's key."""
@@ -643,11 +668,23 @@ def _committed(outgoing: Outgoing) -> Outgoing:
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
     """Read the rows that a batch refers to, in one query per table."""
     transaction = uow.transaction
+    queries = [inbound for inbound in batch if inbound.method in READING]
+    batch = [inbound for inbound in batch if inbound.method not in READING]
     transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
     # The renewal of a lease concerns no order.
     changing = {id for inbound in batch if not _is_heartbeat(inbound) for id in run_ids_of(inbound)}
     of_runs = {run.order_id for run in transaction.known_runs() if run.id in changing}
     transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
+    run_ids = {id for inbound in queries for id in run_ids_of(inbound)}
+    with transaction.reading():
+        transaction.load_runs(run_ids)
+        runs = [run for id in run_ids if (run := transaction.run(id)) is not None]
+        transaction.load_orders(run.order_id for run in runs)
+
+
+def _is_query(message: Message) -> bool:
+    _, _, method = message.topic.partition("/requests/")
+    return method.partition("/")[0] in READING
 
 
 def _is_heartbeat(inbound: InboundMessage) -> bool:

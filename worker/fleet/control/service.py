@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from worker.fleet.control.alerts import MAX_WAITING, AlertDispatcher, AlertNotifier
+from worker.fleet.control.broker_echo import BrokerEcho
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
@@ -46,6 +48,8 @@ from worker.fleet.messaging.bus import (
     Connected,
     Disconnected,
     Message,
+    MessagesRefused,
+    QuotaExceeded,
     problem_of,
 )
 from worker.fleet.messaging.instance_id import incarnation
@@ -54,18 +58,23 @@ from worker.sinks.log import LeveledLogger
 from worker.util import invariant_checks
 from worker.util.invariant_checks import Invariant
 from worker.util.liveness import Liveness
-from worker.util.machine_clock import monotonic_s, random_between
+from worker.util.machine_clock import monotonic_s, random_between, random_hex
 from worker.version import VERSION
 
 TICK_S = 0.25
 # A transaction costs nearly as much for one message as for twenty, so under load a short pause
 # after each batch, for each of its messages, raises the throughput. The first message after a
-# quiet time is not delayed.
-PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
+# quiet time is not delayed. While the start of a run waits here, a slot of its worker stands
+# still: starts that wait for 25 ms hold eight slots to 320 runs a second.
+PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.001, 0.01
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 MAX_KEEPALIVE_S = 5
+REFUSAL_S = 30.0
+"""How long a control plane is unhealthy after the broker has refused a message."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
+SLOW_ECHO_S = 30.0
+"""A control plane whose messages to itself take this long is unhealthy: no lease ends."""
 T = TypeVar("T")
 # The key of the lock of the control plane that receives the messages of topic triggers.
 _TOPIC_LOCK = 7_205_759_405
@@ -119,11 +128,15 @@ class ControlPlane:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._echo_topic = topics.echo(self._id)
         self._encode = encode
         self._surveys = surveys
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
+        self._echo = BrokerEcho(random_hex(16))
+        self._echo_asked_at: float | None = None
+        self._next_tick = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
@@ -136,6 +149,9 @@ class ControlPlane:
         self.order_ended = Signal()
         self.handled = 0
         self.refused: Counter[str] = Counter()
+        self.broker_refusals = 0
+        """The number of messages that the broker has refused."""
+        self._broker_refusal, self._broker_refused_at = "", -math.inf
         self.ended: Counter[str] = Counter()
         self.measured = Measurements()
         self._liveness = Liveness()
@@ -169,7 +185,19 @@ class ControlPlane:
         began = min(self._calls_began, default=None)
         if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
-        return "" if self.connected.is_set() else "not connected to the broker"
+        asked_at = self._echo_asked_at
+        if asked_at is not None and monotonic_s() - asked_at > SLOW_ECHO_S:
+            return (
+                f"no message returns on {self._echo_topic}: the access list of the broker must "
+                "allow this control plane to publish and to read it"
+            )
+        return self.broker_refusal if self.connected.is_set() else "not connected to the broker"
+
+    @property
+    def broker_refusal(self) -> str:
+        """Why the broker refuses messages at present; empty while it takes them."""
+        is_over = monotonic_s() > self._broker_refused_at + REFUSAL_S
+        return "" if is_over else self._broker_refusal
 
     def reload(self, policy: Policy, registry: WorkflowRegistry) -> Future[None]:
         """Use another policy and other workflows, from the next batch on.
@@ -225,7 +253,11 @@ class ControlPlane:
 
     async def confirm(self, message: Message) -> None:
         """Publish a message, and wait until the broker has it."""
-        await self._bus.confirm(message)
+        try:
+            await self._bus.confirm(message)
+        except QuotaExceeded as refusal:
+            self._note_refusal(str(refusal))
+            raise
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         return await self._on_thread(lambda: self._processor.read(query))
@@ -234,6 +266,7 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
+        self._bus.subscribe(self._echo_topic)
         try:
             async with self._bus:
                 tasks = [asyncio.create_task(self._serve())]
@@ -253,19 +286,19 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = next_page = next_survey = 0.0
+        next_page = next_survey = 0.0
         try:
             while True:
                 self._liveness.mark()
-                next_turn = min(next_tick, next_page) if self._has_page else next_tick
+                next_turn = min(self._next_tick, next_page) if self._has_page else self._next_tick
                 arrivals = await self._bus.receive(max(0.0, next_turn - monotonic_s()))
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
-                if monotonic_s() >= next_tick:
+                if monotonic_s() >= self._next_tick:
                     self._publish(await self._on_thread(self._tick))
                     await self._check_retained()
                     await self._deliver_left_over()
-                    next_tick = monotonic_s() + TICK_S
+                    self._next_tick = monotonic_s() + TICK_S
                 if self._has_page and monotonic_s() >= next_page:
                     self._publish(await self._on_thread(self._next_states))
                     next_page = monotonic_s() + PAGE_INTERVAL_S
@@ -315,7 +348,7 @@ class ControlPlane:
         return self._processor.survey(self._clock.now_us())
 
     def _tick(self) -> Outgoing:
-        return self._processor.tick(self._clock.synchronise())
+        return self._processor.tick(self._clock.synchronise(), self._echo.heard_us)
 
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         # Messages are processed before a change of the connection that came after them.
@@ -325,6 +358,10 @@ class ControlPlane:
                 case Message(topic=self._topics.control):
                     if arrival.retain:
                         self._retained.presence_retained()
+                case Message(topic=self._echo_topic):
+                    await self._process(messages)
+                    messages = []
+                    self._receive_echo(arrival)
                 case Message():
                     messages.append(arrival)
                 case Connected():
@@ -335,8 +372,11 @@ class ControlPlane:
                     await self._process(messages)
                     messages = []
                     self.connected.clear()
+                    self._echo_asked_at = None
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
+                case MessagesRefused(reason, number):
+                    self._note_refusal(reason, number)
                 case Congestion(dropped=0):
                     self._log.warning("broker.congested")
                 case Congestion(dropped=dropped):
@@ -344,6 +384,24 @@ class ControlPlane:
                     # Workers and clients retransmit what has no answer. States have none.
                     self._retained.lost()
         await self._process(messages)
+
+    def _ask_echo(self, now_us: int) -> None:
+        if self._echo_asked_at is None:
+            self._echo_asked_at = monotonic_s()
+        self._bus.publish(Message(topic=self._echo_topic, payload=self._echo.ask(now_us)))
+
+    def _receive_echo(self, message: Message) -> None:
+        # The leases that waited for it need not wait for the next tick too.
+        if self._echo.receive(message.payload):
+            self._echo_asked_at = None
+            self._next_tick = 0.0
+
+    def _note_refusal(self, reason: str, number: int = 1) -> None:
+        if not self.broker_refusal:
+            self._log.warning("broker.refused", error=reason)
+        self.broker_refusals += number
+        self._broker_refusal = reason
+        self._broker_refused_at = monotonic_s()
 
     async def _on_connected(self) -> None:
         clock = self._clock
@@ -403,6 +461,8 @@ class ControlPlane:
             problem = problem_of(message, self._bus.max_message_bytes)
             invariant_checks.note(Invariant.MESSAGE_SENT, problem)
             self._bus.publish(self._encode(message))
+        if outgoing.echo_us:
+            self._ask_echo(outgoing.echo_us)
         for invariant, problem in invariant_checks.take_news():
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
         if outgoing.deployed:
@@ -437,7 +497,7 @@ class ControlPlane:
 
     async def _publish_alert(self, alert: wire.Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
-        await self._bus.confirm(self._encode(message))
+        await self.confirm(self._encode(message))
 
     async def _record_delivery(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
         def record() -> None:

@@ -135,6 +135,16 @@ class MissingContent(Payload, frozen=True, tag="missing"):
     hashes: list[ContentHash]
 
 
+class Echo(Payload, frozen=True):
+    """A message of a control plane to itself.
+
+    ``sent_us`` is its time in microseconds since the epoch. By ``token`` it knows its own ones.
+    """
+
+    token: str
+    sent_us: int
+
+
 # --- workers to the control plane -----------------------------------------------------------------
 
 
@@ -477,7 +487,9 @@ class Submit(Payload, frozen=True):
 class OrderQuery(Payload, frozen=True):
     """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
-    For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id.
+    For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id. The
+    reply to a ``partial`` query is what was ``found`` in a part of the orders, and in ``next`` the
+    place where the next part begins, null after the last one.
     """
 
     status: StatusName | None = None
@@ -490,6 +502,7 @@ class OrderQuery(Payload, frozen=True):
     before: Count | None = None
     beyond: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    partial: bool = False
 
 
 class RunQuery(OrderQuery, frozen=True):

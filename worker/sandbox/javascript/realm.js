@@ -17,7 +17,7 @@
   const InternalError = globalThis.InternalError;
   const flags = { oom: false, security: false };
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
-  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors}; steps with the same code share one
+  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors, absent}; steps with the same code share one
   const conditions = []; // index -> (state, upstreamStepId, console) => value
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
@@ -337,6 +337,13 @@
     return rest;
   }
 
+  // A state's own toJSON makes another value, which may have them again.
+  function serializeOutput(state, original) {
+    const text = serializeState(state, original);
+    if (typeof state.toJSON !== "function" || text === undefined) return text;
+    return serializeState(withoutSecrets(JSON.parse(text)));
+  }
+
   // --- console and timers -----------------------------------------------------------------------
 
   const inspectValue = globalThis.__inspect;
@@ -525,8 +532,7 @@
   }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
-  function checkInstalled(specifiers) {
-    const absent = specifiers.find((specifier) => !find(specifier));
+  function checkInstalled({ absent }) {
     if (absent === undefined) return;
     const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
     throw mark(new Error(message), "AdaptorError");
@@ -573,13 +579,14 @@
 
   let sharedModule = null; // the workflow's own global functions: {run, exports}
 
+  const NO_NAMES = Object.freeze({});
+
   const failedImport = (name) => {
     throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
   };
 
   // Runs anew for each step. Its exports are frozen one level deep.
   async function sharedNames() {
-    if (sharedModule === null) return {};
     const state = {};
     const calls = [];
     const $worker = {
@@ -617,8 +624,8 @@
 
   async function execute(step, state) {
     const { job } = step;
-    checkInstalled(job.adaptors);
-    const shared = await sharedNames();
+    checkInstalled(job);
+    const shared = sharedModule === null ? NO_NAMES : await sharedNames();
     const thunks = [];
     const $worker = {
       default: [],
@@ -648,14 +655,14 @@
   const notJson = (value) =>
     `"undefined" is not valid JSON: the step returned a ${typeof value}, no state (an operation in a callback is called with (state))`;
 
-  async function perform(step, upstream, ...more) {
-    step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
+  async function perform(step, upstream, defaults, configuration, credentials) {
+    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration), JSON.parse(credentials));
     const returned = await execute(step, step.state);
     if (typeof returned === "function" || typeof returned === "symbol") throw new SyntaxError(notJson(returned));
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
     if (step.errored) step.ownError = result.errors[step.id];
-    step.text = result ? (serializeState(result, returned) ?? null) : null;
+    step.text = result ? (serializeOutput(result, returned) ?? null) : null;
   }
 
   // --- API for the host -----------------------------------------------------------------------------
@@ -673,7 +680,8 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
+      const absent = adaptors.find((specifier) => !find(specifier));
+      jobs.set(file, { file, run: slot.value, sites, exports, adaptors, absent });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
     shared(free, sites) {
@@ -690,7 +698,8 @@
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
-    begin(file, stepId, upstream, defaults, configuration, credentials) {
+    begin(file, stepId, upstream, defaults, configuration, credentials, seed) {
+      sow(seed);
       reset();
       const mine = { id: stepId, file: `job:${stepId}`, job: jobs.get(file), upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
@@ -724,7 +733,7 @@
       const withError = (state) => {
         const passed = withoutSecrets(state);
         const before = isObject(passed.errors) ? passed.errors : {};
-        return serializeState({ ...passed, errors: { ...before, [step.id]: entry } }, state);
+        return serializeOutput({ ...passed, errors: { ...before, [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);
@@ -735,16 +744,17 @@
       }
     },
 
-    // Per edge in order, whether it is taken, up to a condition that threw; evaluated() returns the state.
+    // {taken, thrown, changed} as JSON: per edge in order, whether it is taken, up to a condition that
+    // threw. On the next line follows the state, where the conditions have changed it.
     // Getters and toJSON of the state that a condition leaves are the condition's code too.
-    edges(stepId, wanted, text) {
+    edges(stepId, wanted, text, seed) {
+      sow(seed);
       try {
         return evaluateEdges(stepId, JSON.parse(wanted), text);
       } finally {
         reset();
       }
     },
-    evaluated: () => evaluated,
 
     // Milliseconds until the next timer, or -1.
     due: () => (timers.length ? Math.max(0, timers[0].at - host.now()) : -1),
@@ -757,7 +767,6 @@
       return true;
     },
   };
-  let evaluated = null;
 
   // What the entry of state.errors takes of the thrown value itself: a message that is no text, and
   // the own fields of what an adaptor or a named function threw.
@@ -785,13 +794,15 @@
         break;
       }
     }
+    let after = text;
     try {
-      evaluated = state === undefined ? null : serializeState(state);
+      if (state !== undefined) after = serializeState(state);
     } catch (error) {
       if (!isTooLarge(error)) throw error;
       thrown = describe(error);
     }
-    return JSON.stringify({ taken, thrown });
+    const changed = after !== text;
+    return `${JSON.stringify({ taken, thrown, changed })}\n${changed ? (after ?? "") : ""}`;
   }
 
   function holds(condition, state, stepId) {
@@ -896,10 +907,12 @@
     return sum >>> 0;
   }
   define(Math, "random", () => ((word() >>> 5) * 67108864 + (word() >>> 6)) / 9007199254740992);
-  api.seed = (text) => {
+  // The first step or condition of a run brings the run's seed, the others bring null.
+  function sow(text) {
+    if (typeof text !== "string") return;
     seed = text;
     words = null;
-  };
+  }
 
   // --- set-up and closing -----------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ ORDERS = Table(
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
+    Index("orders_workflow", "workflow", "created"),
     Index("orders_erased", "erased"),
     Index("orders_unique", "unique_key", "project", "status"),
 )
@@ -104,6 +105,7 @@ RUNS = Table(
     # In the order of a queue, with the workflow, as runs over its limit are passed over.
     Index("runs_waiting", "phase", "project", "priority", "age", "workflow"),
     Index("runs_project", "project", "created"),
+    Index("runs_workflow", "workflow", "created"),
     Index("runs_late", "phase", "start_by"),
     Index("runs_assigned", "assigned", "project"),
 )
