@@ -322,6 +322,7 @@ class FakeWorker:
         self._bench = harness
         self.name = name
         self.incarnation = incarnation
+        self._claims: set[str] = set()
 
     def message(self, channel: str, **fields: Any) -> Message:
         if channel == "claim":
@@ -339,11 +340,11 @@ class FakeWorker:
 
     def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.AssignedRun]:
         """Claim runs. Return those that are assigned at once."""
+        id = claim_id or f"claim-{next(self._bench.numbers)}"
+        repeated = id in self._claims
+        self._claims.add(id)
         published = self.send(
-            "claim",
-            claim_id=claim_id or f"claim-{next(self._bench.numbers)}",
-            demand=demand,
-            incarnation=self.incarnation,
+            "claim", claim_id=id, demand=demand, incarnation=self.incarnation, repeated=repeated
         )
         assert not published.refusals
         runs = [run for assignment in published.assignments for run in assignment.runs]

@@ -119,11 +119,10 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
     _check_protocol(uow, worker, claim.protocol)
     record_contact(uow, worker, claim.incarnation)
-    claimed = uow.transaction.runs_of_claim(claim.claim_id)
-    if claimed:
-        # Runs that have started since are known to the worker: the assignment arrived.
-        runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
-        run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
+    # Without a lock: another control plane may be starting the runs that it has assigned to it.
+    if uow.transaction.answered_claims([claim.claim_id]):
+        if claim.repeated:
+            _answer_again(uow, worker, claim)
     # A worker that drains withdraws its claim.
     elif claim.demand == 0:
         uow.pending_claims.pop(worker, None)
@@ -131,6 +130,13 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
         uow.pending_claims[worker] = PendingClaim(
             claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation
         )
+
+
+def _answer_again(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
+    claimed = uow.transaction.runs_of_claim(claim.claim_id)
+    # Runs that have started since are known to the worker: the assignment arrived.
+    runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
+    run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
 
 
 def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:

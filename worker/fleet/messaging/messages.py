@@ -171,12 +171,18 @@ class Presence(Payload, frozen=True):
 
 
 class Claim(Payload, frozen=True):
-    """A claim for up to ``demand`` runs. A repeated ``claim_id`` is assigned the same runs."""
+    """A claim for up to ``demand`` runs.
+
+    ``repeated``: it was sent before, and no response came in time. It is assigned the same runs
+    again then, which it is not as long as the first response may be on its way: several control
+    planes hear each claim, and a worker demands more under the same ``claim_id``.
+    """
 
     claim_id: Id
     demand: Annotated[int, Meta(ge=0, le=1000)]
     incarnation: Id
     protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
+    repeated: bool = False
 
 
 class Lease(Payload, frozen=True):

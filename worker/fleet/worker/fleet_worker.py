@@ -564,8 +564,9 @@ class FleetWorker:
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = random_hex(16) if self._claim is None else self._claim.claim_id
         self._claim = wire.Claim(
-            claim_id=id, demand=demand, incarnation=self._id, protocol=wire.PROTOCOL
-        )
+            claim_id=id, demand=demand, incarnation=self._id, protocol=wire.PROTOCOL,
+            repeated=repeated,
+        )  # fmt: skip
         self._claimed_at = monotonic_s()
         if not repeated:
             self._publish("claim", self._claim)
