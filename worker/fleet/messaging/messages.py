@@ -135,6 +135,16 @@ class MissingContent(Payload, frozen=True, tag="missing"):
     hashes: list[ContentHash]
 
 
+class Echo(Payload, frozen=True):
+    """A message of a control plane to itself.
+
+    ``sent_us`` is its time in microseconds since the epoch. By ``token`` it knows its own ones.
+    """
+
+    token: str
+    sent_us: int
+
+
 # --- workers to the control plane -----------------------------------------------------------------
 
 
@@ -564,6 +574,15 @@ class Empty(Payload, frozen=True):
     """A request without arguments."""
 
 
+class WorkflowQuery(Payload, frozen=True):
+    """A query for the names of the workflows that orders can name.
+
+    With ``keys`` each workflow comes once, as an object with its name and the other names of it.
+    """
+
+    keys: bool = False
+
+
 class Failure(Payload, frozen=True):
     """The failure of a request.
 
@@ -602,7 +621,7 @@ REQUESTS: dict[str, type[Any]] = {
     "workers": Empty,
     "alerts": Empty,
     "summary": Empty,
-    "workflows": Empty,
+    "workflows": WorkflowQuery,
 }
 """The requests of clients, by the last level of their topic."""
 FROM_WORKERS: dict[str, type[Any]] = {
