@@ -11,7 +11,7 @@ from tests.support.dashboard_fleet import DiscardingLog
 from worker.fleet.control import service
 from worker.fleet.control.held_states import HeldStates
 from worker.fleet.control.service import ControlPlane
-from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.unit_of_work import Outgoing, Settings
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
 
@@ -80,15 +80,16 @@ async def test_a_control_plane_that_ends_publishes_what_it_holds(
     harness: ControlPlaneHarness, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(service, "TICK_S", 3600.0)
-    broker, log = LocalBroker(), DiscardingLog()
+    broker = LocalBroker()
+    log: Any = DiscardingLog()
     bus = broker.bus(*TOPICS.for_control())
-    plane = ControlPlane(bus, harness.processor, topics=TOPICS, log=log)  # type: ignore[arg-type]
+    plane = ControlPlane(bus, harness.processor, topics=TOPICS, log=log)
     held, states = asyncio.Event(), [replace(PENDING, topic=str(n)) for n in range(26)]
 
     async def publish() -> None:
         await plane.connected.wait()
         await plane._on_thread(lambda: None)
-        plane._publish(service.Outgoing(messages=states))
+        plane._publish(Outgoing(messages=states))
         held.set()
         await asyncio.Event().wait()
 
