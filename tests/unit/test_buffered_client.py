@@ -7,7 +7,7 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from paho.mqtt.client import CONNACK_ACCEPTED, CONNACK_REFUSED_SERVER_UNAVAILABLE
+from paho.mqtt.client import CONNACK_ACCEPTED, CONNACK_REFUSED_SERVER_UNAVAILABLE, MQTTMessageInfo
 
 from worker.fleet.messaging.buffered_client import WRITE_BYTES, BufferedClient
 
@@ -32,6 +32,7 @@ async def test_a_session_begins_with_a_connection_that_is_accepted(
     client._connected.exception()
 
 
+LARGE = b"x" * WRITE_BYTES
 PUBLISH, PUBLISH_QOS_0, PUBACK, DISCONNECT = 0x32, 0x30, 0x40, 0xE0
 
 
@@ -44,14 +45,22 @@ def queued(*packets: tuple[int, bytes | bytearray]) -> list[tuple[bytes, int]]:
 
 
 async def test_packets_that_wait_are_written_together() -> None:
-    large = b"x" * WRITE_BYTES
     assert queued((PUBACK, b"a"), (PUBLISH, bytearray(b"bc")), (PUBACK, b"d")) == [(b"abcd", 4)]
-    # Whoever waits for the writing of a packet learns of it by the end of that packet.
-    for alone in (PUBLISH_QOS_0, DISCONNECT):
-        assert queued((PUBACK, b"a"), (alone, b"b"), (PUBACK, b"c")) == [
-            (b"a", 1), (b"b", 1), (b"c", 1),
-        ]  # fmt: skip
-    assert queued((PUBLISH, b"a"), (PUBLISH, large)) == [(b"a", 1), (large, WRITE_BYTES)]
+    assert queued((PUBACK, b"a"), (DISCONNECT, b"b"), (PUBACK, b"c")) == [
+        (b"a", 1), (b"b", 1), (b"c", 1),
+    ]  # fmt: skip
+    assert queued((PUBLISH, b"a"), (PUBLISH, LARGE)) == [(b"a", 1), (LARGE, WRITE_BYTES)]
+
+
+async def test_a_message_without_an_acknowledgement_is_sent_once_it_has_joined_another() -> None:
+    client: Any = BufferedClient("127.0.0.1")
+    infos = [MQTTMessageInfo(number) for number in range(3)]
+    for number, (packet, info) in enumerate(zip((b"a", b"b", LARGE), infos, strict=True)):
+        client._client._packet_queue(PUBLISH_QOS_0, packet, number, 0, info)
+    client._connected.cancel()
+    first, second = client._client._out_packet
+    assert (bytes(first["packet"]), first["info"], second["packet"]) == (b"ab", infos[0], LARGE)
+    assert [info.is_published() for info in infos] == [False, True, False]
 
 
 async def test_a_packet_that_is_half_written_stays_as_it_is() -> None:

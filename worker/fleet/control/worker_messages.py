@@ -123,7 +123,7 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     if claimed:
         # Runs that have started since are known to the worker: the assignment arrived.
         runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
-        run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
+        run_content.assign(uow, worker, claim.claim_id, runs)
     # A worker that drains withdraws its claim.
     elif claim.demand == 0:
         uow.pending_claims.pop(worker, None)

@@ -26,7 +26,7 @@ from worker.fleet.messaging.publish_packet import decode_publish
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 64 * 1024
 """The most that is written at once. Of larger packets paho copies the rest with each write."""
-_PUBLISH, _PUBACK, _QOS = 0x30, 0x40, 0x06
+_PUBLISH, _PUBACK = 0x30, 0x40
 # The usual ones: success, and no subscriber, as most often nobody follows a single order.
 _ACCEPTED = {code: ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0x00, 0x10)}
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
@@ -91,13 +91,17 @@ class BufferedClient(aiomqtt.Client):
             last is not None
             and last["pos"] == 0
             and len(last["packet"]) + len(packet) <= WRITE_BYTES
-            and _ends_silently(command)
-            and _ends_silently(last["command"])
+            and _joins(command)
+            and _joins(last["command"])
         ):
             if isinstance(last["packet"], bytes):
                 last["packet"] = bytearray(last["packet"])
             last["packet"] += packet
             last["to_process"] += len(packet)
+            # Taken by the connection, which nothing else tells. No more than one packet's room is
+            # taken like this: who sends the next one waits for it.
+            if info is not None and not qos:
+                info._set_as_published()
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         result: MQTTErrorCode = self._queue_packet(command, packet, mid, qos, info)
         return result
@@ -145,7 +149,6 @@ class BufferedClient(aiomqtt.Client):
         super()._on_socket_open(client, userdata, sock)
 
 
-def _ends_silently(command: int) -> bool:
-    """Check for a packet after whose last byte paho has nothing more to do."""
-    kind = command & 0xF0
-    return kind == _PUBACK or (kind == _PUBLISH and bool(command & _QOS))
+def _joins(command: int) -> bool:
+    """Check for a packet that does not change the state of the connection."""
+    return command & 0xF0 in (_PUBACK, _PUBLISH)
