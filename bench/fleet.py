@@ -262,7 +262,7 @@ async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) 
         control = started.control()
         async with connect(broker.url, wait_s=60) as client:
             await client.summary()
-            before = _resident(control.pid)
+            before = resident_mb(control.pid)
             room = asyncio.Semaphore(100)
 
             async def one() -> None:
@@ -270,7 +270,7 @@ async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) 
                     await client.submit(plan=plan, input={"data": {"x": "y" * 500}})
 
             await asyncio.gather(*(one() for _ in range(10_000)))
-            after = _resident(control.pid)
+            after = resident_mb(control.pid)
         text = f"{(after - before) / 10_000 * 1024:.0f} KB an order"
         row(
             "control plane with 10,000 queued orders",
@@ -281,7 +281,7 @@ async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) 
         started.close()
 
 
-def _resident(pid: int) -> float:
+def resident_mb(pid: int) -> float:
     """Megabytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -347,7 +347,7 @@ async def _beside(
         rate = await _rate(client, three, 500)
         cancels = await _cancels(client, waits, 10)
         lost = await _losses(client, waits, started, 1)
-        memory = _resident(started.processes["control"].pid)
+        memory = resident_mb(started.processes["control"].pid)
     row(
         f"a fleet with {count:,} queued beside",
         f"{rate:.0f} runs/s",

@@ -1,8 +1,8 @@
 """Check and build a release: ``python -m tools.release 0.2.0``.
 
-Checks that the tree is clean, that the version and the changelog agree with the argument, and that
-everything is green. Then builds the wheel and the sdist, runs a workflow from the wheel in an empty
-environment, and creates the tag.
+Checks that the tree is clean, that the version and the changelog agree with the argument, that its
+conversation is recorded for later versions, and that everything is green. Then builds the wheel and
+the sdist, runs a workflow from the wheel in an empty environment, and creates the tag.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def main(version: str) -> None:
     require(
         re.search(heading, changelog, re.MULTILINE), f"add '## [{version}] - DATE' to CHANGELOG.md"
     )
+    conversation = f"tests/data/conversations/{version}.jsonl.gz"
+    require((ROOT / conversation).exists(), f"python -m tools.record_conversation {conversation}")
     require(not output("git", "tag", "--list", f"v{version}"), f"the tag v{version} exists already")
     subprocess.run(["make", "check"], cwd=ROOT, check=True)
     wheel = build(ROOT / "dist")

@@ -67,7 +67,7 @@ start = subprocess.Popen
 
 def popen(line, *arguments, **options):
     # The zygote is a module of its own; here it is run with the tracer before it.
-    if "worker.sandbox.child.zygote" in line:
+    if "worker.sandbox.child" in line:
         at = line.index("-m")
         line = [*line[:at], "-c", {child!r}, *line[at + 2:]]
     return start(line, *arguments, **options)

@@ -24,7 +24,7 @@ from worker.runner.prepare import Options
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall, HostReply
-from worker.sandbox.parent.run_process import MAX_PENDING_CALLS
+from worker.sandbox.parent.host_calls import MAX_PENDING_CALLS
 from worker.sandbox.parent.zygote_client import ZygoteError
 
 IDLE = "fn(() => new Promise(() => {}));"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox.child_process import ZYGOTE
+from worker.sandbox.parent.zygote_ahead import ZYGOTE
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERRAL = ("run", "graphs/referral.yaml", "--input", "graphs/referral.input.json")
@@ -79,10 +79,23 @@ def test_a_json_plan_needs_no_yaml(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_starts_one_process() -> None:
+def test_a_run_starts_one_process_and_uses_the_runner_that_it_forks_ahead() -> None:
     code = """
-import sys
+import gc, sys
 sys.addaudithook(lambda event, values: event == "subprocess.Popen" and print("started", values[1]))
+from worker.sandbox.parent import zygote_ahead
+request = zygote_ahead.request_process
+def requested(control, kind, name):
+    print("requested", kind, name, gc.isenabled())
+    return request(control, kind, name)
+zygote_ahead.request_process = requested
+from worker.sandbox.parent import runner_client, zygote_client
+class Client(runner_client.RunnerClient):
+    def __init__(self, *arguments):
+        print("used", gc.isenabled())
+        super().__init__(*arguments)
+from worker.sandbox.parent import process_pool
+process_pool.RunnerClient = Client
 from worker.cli.entry import main
 main()
 """
@@ -91,7 +104,12 @@ main()
     )
     assert done.returncode == 0, done.stderr
     (started,) = re.findall("^started (.*)", done.stdout, re.MULTILINE)
-    assert ZYGOTE[0] in started
+    assert ZYGOTE in started
+    # The run itself has a collector of garbage.
+    assert re.findall("^(?:requested|used) .*", done.stdout, re.MULTILINE) == [
+        "requested runner ahead True",
+        "used True",
+    ]
 
 
 def test_the_process_of_the_runs_starts_before_anything_else_is_imported() -> None:
@@ -103,7 +121,8 @@ def test_the_process_of_the_runs_starts_before_anything_else_is_imported() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
-    assert not {"click", "asyncio", "msgspec", "json"} & set(done.stdout.split())
+    late = {"click", "asyncio", "msgspec", "json", "typing", "pathlib"}
+    assert not late & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("command", ["", "run", "control-plane", "start"])

@@ -190,14 +190,19 @@ class Chaos:
             faults += [(self.restart_database, 1), (self.kill_backends, 1)]
         return faults
 
+    def _drawn(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        # As cards from a deck: a storm that is long enough has each kind of fault.
+        deck = [fault for fault, count in self._faults() for _ in range(count)]
+        while True:
+            self.chance.shuffle(deck)
+            yield from deck
+
     async def inject_faults(self, pause: tuple[float, float]) -> None:
         """Inject one fault after the other, until cancelled."""
-        faults = self._faults()
-        while True:
+        for fault in self._drawn():
             await asyncio.sleep(self.chance.uniform(*pause))
-            fault = self.chance.choices([each for each, _ in faults], [many for _, many in faults])
-            await asyncio.shield(asyncio.ensure_future(fault[0]()))
-            self.done[fault[0].__name__.replace("_", " ")] += 1
+            await asyncio.shield(asyncio.ensure_future(fault()))
+            self.done[fault.__name__.replace("_", " ")] += 1
 
 
 async def submit_all(client: Client, runs: int, chance: random.Random, cancelled: set[str]) -> None:
@@ -261,7 +266,7 @@ class Storm:
     seed: int
     workers: int = 4
     planes: int = 1
-    pause: tuple[float, float] = (0.2, 1.5)
+    pause: tuple[float, float] = (0.1, 0.8)
     share: float = 0.1
     kind: str = "mosquitto"
     postgresql: bool = False

@@ -82,6 +82,8 @@ class FakeZygote:
     def fork(self) -> ForkedProcess:
         return self.forked
 
+    fork_runner = fork
+
     def kill(self, name: str) -> None:
         self.killed.append(name)
         self.end(ProcessExit(code=-signal.SIGKILL, peak_bytes=0))

@@ -3,8 +3,9 @@
     python -m tests.support.soak --duration 1800 --rate 100
 
 Every sixth of the duration each part is restarted: the broker, the control plane, a worker. Memory of
-the control plane, workers and runners must not grow after the first third; the database must be back
-at its size when its orders were forgotten, and no order may be lost or done twice.
+the control plane, workers, runners and broker must not grow after the first third; when the orders
+were forgotten, the database must be small again and the broker must keep no state of them. No order
+may be lost or done twice.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from worker.core.status import STATUSES
 from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.bus import Connected, Message
+from worker.fleet.messaging.mqtt import MqttBus
 
 RETAIN_S = 20.0
 """How long ended orders are kept: short, so that a steady state is reached early."""
@@ -36,6 +40,8 @@ GROWTH = 1.25
 """How much larger the median of the last third may be than that of the second third."""
 SLACK_MB = 16.0
 """Less growth than this is that of caches which fill, and of an allocator."""
+DATABASE_MB = 8.0
+"""How large the database may be when its orders were forgotten."""
 SAMPLE_S = 1.0
 WORKERS = 2
 
@@ -90,11 +96,14 @@ class Soak:
                 size = resident_mb(process.process.pid)
                 self.samples.setdefault(name, []).append((time.monotonic() - began, size))
             self.samples.setdefault("database", []).append(
-                (time.monotonic() - began, self._database_mb())
+                (time.monotonic() - began, self.database_mb())
             )
+            with contextlib.suppress(AssertionError):  # the broker is being restarted
+                size = resident_mb(self.made.broker.pid)
+                self.samples.setdefault("broker", []).append((time.monotonic() - began, size))
             await asyncio.sleep(SAMPLE_S)
 
-    def _database_mb(self) -> float:
+    def database_mb(self) -> float:
         files = [self.made.folder / "orders.db", self.made.folder / "orders.db-wal"]
         return sum(file.stat().st_size for file in files if file.exists()) / 2**20
 
@@ -162,6 +171,38 @@ async def until_idle(client: Client) -> dict[str, int]:
         await asyncio.sleep(0.5)
 
 
+async def until_small(fleet: Soak, kept: int) -> tuple[float, int]:
+    """Wait until the database is small and the broker has only states of the orders that are kept.
+
+    Return the size of the database in MB and the number of states on the broker.
+    """
+    deadline = time.monotonic() + 150
+    while True:
+        database, retained = fleet.database_mb(), await count_retained(fleet.made.url)
+        # An order has its own state and that of its run.
+        if database <= DATABASE_MB and retained <= 2 * kept:
+            return database, retained
+        assert time.monotonic() < deadline, f"{database:.0f} MB and {retained} states are kept"
+        await asyncio.sleep(2.0)
+
+
+async def count_retained(url: str) -> int:
+    """Count the states of orders and runs that a broker hands to a new subscriber."""
+    topics = ("worker/v1/orders/+/state", "worker/v1/runs/+/state", "soak/end")
+    count = 0
+    async with MqttBus(parse_address(url), *topics) as bus:
+        while True:
+            for arrival in await bus.receive():
+                match arrival:
+                    case Connected():
+                        # The broker has sent what it retains when it gets to this.
+                        bus.publish(Message(topic="soak/end", payload=b"end"))
+                    case Message(topic="soak/end"):
+                        return count
+                    case Message(retain=True):
+                        count += 1
+
+
 def growth_of(samples: list[tuple[float, float]], duration_s: float) -> tuple[float, float]:
     """Return the medians of the second and the last third of the time."""
     second = [size for at, size in samples if duration_s / 3 < at <= duration_s * 2 / 3]
@@ -208,6 +249,7 @@ async def soak(folder: Path, *, duration_s: float, rate: float) -> dict[str, obj
                 await asyncio.sleep(1.0)
             background[0].cancel()
             await asyncio.gather(background[0], return_exceptions=True)
+            database, retained = await until_small(fleet, kept)
     again = {order: count for order, count in effects.counts.items() if count > 1}
     assert not again, f"effects that happened twice: {again}"
     missing = [order for order in accepted if not effects.counts[order]]
@@ -219,7 +261,8 @@ async def soak(folder: Path, *, duration_s: float, rate: float) -> dict[str, obj
     return {
         "seconds": round(took_s), "orders": len(accepted),
         "runs/s": round(len(accepted) / took_s, 1), "restarts": json.dumps(fleet.restarts),
-        "orders without effect (lost runs)": len(missing), "orders kept": kept, **figures,
+        "orders without effect (lost runs)": len(missing), "orders kept": kept,
+        "database at the end, MB": round(database, 1), "states on the broker": retained, **figures,
     }  # fmt: skip
 
 

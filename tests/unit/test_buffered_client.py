@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import aiomqtt
 import pytest
-from paho.mqtt.client import CONNACK_ACCEPTED, CONNACK_REFUSED_SERVER_UNAVAILABLE, MQTTMessageInfo
+from paho.mqtt.client import CONNACK_ACCEPTED, CONNACK_REFUSED_SERVER_UNAVAILABLE
 
 from worker.fleet.messaging.buffered_client import WRITE_BYTES, BufferedClient
 
@@ -32,35 +33,26 @@ async def test_a_session_begins_with_a_connection_that_is_accepted(
     client._connected.exception()
 
 
-LARGE = b"x" * WRITE_BYTES
 PUBLISH, PUBLISH_QOS_0, PUBACK, DISCONNECT = 0x32, 0x30, 0x40, 0xE0
 
 
 def queued(*packets: tuple[int, bytes | bytearray]) -> list[tuple[bytes, int]]:
     client: Any = BufferedClient("127.0.0.1")
     for number, (command, packet) in enumerate(packets):
-        client._client._packet_queue(command, packet, number, 1)
+        client._client._packet_queue(command, packet, number, int(command != PUBLISH_QOS_0))
     client._connected.cancel()
     return [(bytes(each["packet"]), each["to_process"]) for each in client._client._out_packet]
 
 
 async def test_packets_that_wait_are_written_together() -> None:
+    large = b"x" * WRITE_BYTES
     assert queued((PUBACK, b"a"), (PUBLISH, bytearray(b"bc")), (PUBACK, b"d")) == [(b"abcd", 4)]
-    assert queued((PUBACK, b"a"), (DISCONNECT, b"b"), (PUBACK, b"c")) == [
-        (b"a", 1), (b"b", 1), (b"c", 1),
-    ]  # fmt: skip
-    assert queued((PUBLISH, b"a"), (PUBLISH, LARGE)) == [(b"a", 1), (LARGE, WRITE_BYTES)]
-
-
-async def test_a_message_without_an_acknowledgement_is_sent_once_it_has_joined_another() -> None:
-    client: Any = BufferedClient("127.0.0.1")
-    infos = [MQTTMessageInfo(number) for number in range(3)]
-    for number, (packet, info) in enumerate(zip((b"a", b"b", LARGE), infos, strict=True)):
-        client._client._packet_queue(PUBLISH_QOS_0, packet, number, 0, info)
-    client._connected.cancel()
-    first, second = client._client._out_packet
-    assert (bytes(first["packet"]), first["info"], second["packet"]) == (b"ab", infos[0], LARGE)
-    assert [info.is_published() for info in infos] == [False, True, False]
+    # Whoever waits for the writing of a packet learns of it by the end of that packet.
+    for alone in (PUBLISH_QOS_0, DISCONNECT):
+        assert queued((PUBACK, b"a"), (alone, b"b"), (PUBACK, b"c")) == [
+            (b"a", 1), (b"b", 1), (b"c", 1),
+        ]  # fmt: skip
+    assert queued((PUBLISH, b"a"), (PUBLISH, large)) == [(b"a", 1), (large, WRITE_BYTES)]
 
 
 async def test_a_packet_that_is_half_written_stays_as_it_is() -> None:
@@ -85,27 +77,50 @@ async def test_a_packet_that_is_half_written_stays_as_it_is() -> None:
 )
 async def test_an_acknowledgement_has_a_number_or_a_reason(packet: bytes, failed: bool) -> None:
     client: Any = BufferedClient("127.0.0.1", protocol=aiomqtt.ProtocolVersion.V5)
-    paho = client._client
     acknowledged: list[tuple[int, bool]] = []
-    paho.on_publish = lambda client, userdata, mid, code, properties: acknowledged.append(
-        (mid, code.is_failure)
-    )
-    paho._out_messages[5] = SimpleNamespace(
-        qos=1, info=SimpleNamespace(_set_as_published=lambda: None)
-    )
-    paho._inflight_messages = 1
-    decoded: list[str] = []
-    handle = client._handle_acknowledgement
-
-    def decode(command: str) -> Any:
-        decoded.append(command)
-        return handle(command)
-
-    client._handle_acknowledgement = decode
-    for _ in range(2):
-        paho._in_packet.update(command=PUBACK, packet=bytearray(packet))
-        paho._handle_pubackcomp("PUBACK")
+    client.on_acknowledged = lambda id, reason: acknowledged.append((id, reason.is_failure))
+    client._client._in_packet.update(command=PUBACK, packet=bytearray(packet))
+    client._client._handle_pubackcomp("PUBACK")
     client._connected.cancel()
-    assert acknowledged == [(5, failed)], "the second time there is no such message"
-    assert paho._inflight_messages == 0 and not paho._out_messages
-    assert bool(decoded) is (failed or len(packet) > 4)
+    assert acknowledged == [(5, failed)]
+
+
+class Library:
+    """What the library says of its socket, and what it is asked to do."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.written = 0
+
+    def socket(self) -> object:
+        return self
+
+    def fileno(self) -> int:
+        return 99
+
+    def loop_write(self) -> None:
+        self.written += 1
+
+    def want_write(self) -> bool:
+        return self.written < self.takes
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+async def test_packets_are_written_in_the_next_turn_and_then_when_there_is_room(
+    takes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, library = BufferedClient("127.0.0.1"), Library(takes)
+    written: list[int] = []
+    client.on_written = lambda: written.append(library.written)
+    waits: list[int] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "add_writer", lambda file, call: waits.append(file))
+    monkeypatch.setattr(loop, "remove_writer", lambda file: waits.remove(file))
+    client._connected.set_result(None)
+    client._on_socket_register_write(library, None, library)
+    assert not written
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert library.written == 1 and waits == [99] * (takes - 1)
+    client._on_socket_unregister_write(library, None, library)
+    assert not waits and written == [1]

@@ -147,13 +147,13 @@ class _Failing(Store):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with super().transaction() as transaction:
-            changed_since, read = transaction.changed_since, list[int]()
+            retained_runs, read = transaction.retained_runs, list[int]()
 
-            def note(time: int) -> Any:
-                read.append(time)
-                return changed_since(time)
+            def note(after: Any, since: int, most: int) -> Any:
+                read.append(since)
+                return retained_runs(after, since, most)
 
-            transaction.changed_since = note  # type: ignore[method-assign]
+            transaction.retained_runs = note  # type: ignore[method-assign]
             yield transaction
             error = self.error
             if read and error is not None:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+import worker
+from tests.support.fake_run import request_for
 from worker.sandbox import protocol
 from worker.sandbox.protocol import (
     REQUEST_LENGTH,
+    ConditionRequest,
     FrameDecoder,
     FrameSender,
     ProtocolError,
-    RunnerRequest,
     decode_object,
     encode_frame,
     encode_request,
@@ -102,7 +104,7 @@ def test_a_usual_realm_has_no_bundles_and_counts_no_instructions() -> None:
 
 
 def test_a_request_is_its_length_and_a_pickle() -> None:
-    request = RunnerRequest()
+    request = ConditionRequest(request=request_for(worker.load({"steps": [{"id": "a"}]})))
     encoded = encode_request(request)
     body = encoded[REQUEST_LENGTH.size :]
     assert REQUEST_LENGTH.unpack(encoded[: REQUEST_LENGTH.size]) == (len(body),)

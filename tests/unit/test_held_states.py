@@ -64,7 +64,8 @@ def test_states_beyond_the_room_are_not_held() -> None:
 
 def test_several_control_planes_hold_no_states(harness: ControlPlaneHarness) -> None:
     def provisional() -> list[bool]:
-        outgoing, _ = harness.processor.states_after((0, ""), harness.now)
+        harness.processor.publish_all_again()
+        outgoing = harness.processor.next_states(harness.now)
         return [message.provisional for message in outgoing.messages]
 
     harness.submit("waits")

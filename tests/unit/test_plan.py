@@ -153,3 +153,13 @@ def test_a_cycle_that_is_named_is_one(edges: set[tuple[int, int]]) -> None:
         named = str(error).partition(": ")[2].split(" -> ")
         assert named[0] == named[-1] and len(set(named)) == len(named) - 1
         assert {(int(a), int(b)) for a, b in pairwise(named)} <= edges
+
+
+def test_what_is_computed_of_a_workflow_is_computed_once_and_kept_with_it() -> None:
+    """Three caches by identity each weighed the whole workflow: a third of a long graph's run."""
+    steps = [{"id": id, "adaptor": "http", "expression": "fn(s => s)"} for id in "ab"]
+    workflow = worker.load({"steps": steps})
+    assert workflow.adaptor_lists == {("http",)}
+    assert workflow.adaptor_lists is workflow.adaptor_lists
+    compiled = compile_plan(workflow)
+    assert compiled.name_characters == len(workflow.name) + len("ab")

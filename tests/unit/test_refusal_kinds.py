@@ -34,13 +34,18 @@ PUBACKS = [
 async def test_only_an_access_list_refuses_a_message_for_good(
     code: int, kind: type[BrokerRefusal], reason: str
 ) -> None:
-    client: Any = MqttBus(ADDRESS)._connection()
-    publishing = asyncio.create_task(client._sent(7))
+    bus = MqttBus(ADDRESS)
+    client: Any = bus._connection()
+    client._client.socket = lambda: object()
+    bus._client = client
+    publishing = asyncio.create_task(bus.confirm(Message(topic="a", payload=b"")))
     await asyncio.sleep(0)
-    client._on_publish(None, None, 7, ReasonCode(PacketTypes.PUBACK, identifier=code), None)
-    with pytest.raises(BrokerRefusal, match=reason) as raised:
+    for _ in range(2):
+        client.on_acknowledged(1, ReasonCode(PacketTypes.PUBACK, identifier=code))
+    with pytest.raises(BrokerRefusal, match=f"messages on a: {reason}") as raised:
         await publishing
     assert type(raised.value) is kind
+    client._connected.cancel()
 
 
 class RefusingClient:

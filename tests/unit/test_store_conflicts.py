@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from tests.support.databases import memory_store
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import MAX_ATTEMPTS, Store, StoreUnavailable
-from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.store.transaction import StoredCheckpoint, Transaction
 
 
 class _Collision(Exception):
@@ -47,7 +47,8 @@ def test_a_transaction_that_another_one_was_in_the_way_of_is_done_again(
 ) -> None:
     contended.conflicts, contended.state = MAX_ATTEMPTS - 1, state
     contended.execute(lambda transaction: transaction.put_checkpoint("key", 7))
-    assert contended.execute(lambda transaction: transaction.checkpoints()) == {"key": 7}
+    stored = contended.execute(lambda transaction: transaction.checkpoints())
+    assert stored == {"key": StoredCheckpoint(7)}
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
@@ -75,7 +76,7 @@ _CALLS: dict[str, Callable[[MessageProcessor], object]] = {
     "tick": lambda processor: processor.tick(10**12),
     "fire": lambda processor: processor.fire([], 1),
     "on_connected": lambda processor: processor.on_connected(1),
-    "states_after": lambda processor: processor.states_after((0, ""), 1),
+    "next_states": lambda processor: processor.next_states(1),
     "mark_replied": lambda processor: processor.mark_replied(["o"]),
     "mark_delivered": lambda processor: processor.mark_delivered("o-1", ["mqtt"]),
     "mark_notified": lambda processor: processor.mark_notified(["o-1"], 1),
@@ -88,5 +89,6 @@ def test_no_call_of_a_control_plane_fails_where_another_plane_is_in_the_way(
 ) -> None:
     processor = MessageProcessor(contended)
     contended.conflicts = 1
+    processor.publish_all_again()
     _CALLS[name](processor)
     assert contended.conflicts == 0

@@ -73,7 +73,7 @@ def test_it_is_published_later_where_that_part_of_the_tick_has_a_defect(
     with pytest.raises(StoreUnavailable):
         harness.send(submission("o"))
     with monkeypatch.context() as patch:
-        patch.setattr(Transaction, "changed_since", lambda *_: 1 / 0)
+        patch.setattr(Transaction, "retained_runs", lambda *_: 1 / 0)
         assert harness.tick().statuses == []
     assert harness.wait(RETRY_DEFECT_US / 1e6 + 5).statuses == ["pending"]
 

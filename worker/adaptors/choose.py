@@ -10,10 +10,7 @@ from worker.adaptors.cache import Adaptor
 from worker.adaptors.lock import LockedVersion
 from worker.adaptors.names import COMMON, Specifier, parse_or_none
 from worker.errors import UsageError
-from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
-from worker.util.identity import Identical
-from worker.util.size_in_memory import size_in_memory
-from worker.workflow.model import Language, Workflow
+from worker.workflow.model import Workflow
 
 
 def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
@@ -22,8 +19,8 @@ def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
     Adaptors that are not installed are left out: their steps fail when they use them, unless they
     are scripted. Without an installed ``common``, the built-in one serves.
     """
-    specifiers, folder = _named(Identical(workflow))
-    locked = lock.read(folder) if specifiers else {}
+    specifiers = _named(workflow)
+    locked = lock.read(Path(workflow.file).parent) if specifiers else {}
     # Looked up in each run, as an adaptor can be installed while a worker runs; but once where a
     # workflow has several texts for it.
     adaptors = {named: _locked(named, locked) for named in dict.fromkeys(n for _, n in specifiers)}
@@ -42,15 +39,7 @@ def _locked(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Adapto
     return adaptor
 
 
-@cached_within(MAX_KEPT_BYTES, lambda named, key: size_in_memory(key.value))
-def _named(key: Identical[Workflow]) -> tuple[tuple[tuple[str, Specifier], ...], Path]:
-    workflow = key.value
-    texts = {
-        text
-        for step in workflow.steps
-        if step.language is Language.JAVASCRIPT and step.source
-        for text in (*step.adaptors, COMMON)
-    }
+def _named(workflow: Workflow) -> list[tuple[str, Specifier]]:
+    texts = {text for names in workflow.adaptor_lists for text in (*names, COMMON)}
     parsed = ((text, parse_or_none(text)) for text in sorted(texts))
-    specifiers = tuple((text, specifier) for text, specifier in parsed if specifier is not None)
-    return specifiers, Path(workflow.file).parent
+    return [(text, specifier) for text, specifier in parsed if specifier is not None]

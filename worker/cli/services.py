@@ -8,14 +8,18 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker.sandbox.confinement.process import keep_memory_private
-from worker.sinks.log import LeveledLogger, stderr_logger
+if TYPE_CHECKING:
+    from worker.sinks.log import LeveledLogger
 
 
 def service_log(*, quiet: bool) -> LeveledLogger:
     """Return the log on stderr; ``quiet`` leaves warnings and errors."""
+    # A run, which is no service, needs the signals alone.
+    from worker.sandbox.confinement.process import keep_memory_private
+    from worker.sinks.log import stderr_logger
+
     # All services begin with this, and each holds a password, a token or credentials.
     keep_memory_private()
     log: LeveledLogger = stderr_logger(logging.WARNING if quiet else logging.INFO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -144,6 +145,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output, cache_steps=request.cache_steps)
     live = functools.partial(open_host, reach, options.collections)
+    gc.freeze()
+    gc.enable()
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     problems = [sink.problem for sink in sinks if sink.problem]
     if output.final_state is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 
-from msgspec import Struct, field
+from msgspec import field
+
+from worker.util.packed import Packed
 
 
-class CompiledJob(Struct, frozen=True, kw_only=True):
+class CompiledJob(Packed, frozen=True, kw_only=True):
     """Body of an async function of ``$worker`` that returns the job's operations.
 
     ``body`` keeps every line of the author's source on its own line, so only columns move.

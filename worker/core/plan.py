@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
-from msgspec import Struct, field
+from msgspec import field
 
+from worker.util.packed import Packed
 from worker.workflow.model import Step
 
 
 # Loaded by every run's process: it must not import networkx.
-class Plan(Struct, frozen=True, kw_only=True):
+class Plan(Packed, frozen=True, kw_only=True, dict=True):
     """Valid graph: no cycles, every target known, ids unique, ``start`` a known step.
 
     ``end`` may name a step that does not exist: such a run never stops early. ``index`` maps a
@@ -25,3 +27,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def step(self, step_id: str) -> Step:
         return self.steps[self.index[step_id]]
+
+    @cached_property
+    def name_characters(self) -> int:
+        """Characters of its name, and of the ids and names of its steps."""
+        return len(self.name) + sum(len(step.id) + len(step.name) for step in self.steps)

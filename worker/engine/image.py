@@ -30,7 +30,8 @@ class Image:
         self.descriptor = os.dup(descriptor)
         self.size = os.fstat(descriptor).st_size
         # Their content is in the view alone: a runner holds the images of many workflows.
-        self._runs = tuple((offset, len(content)) for offset, content in pages)
+        self.page_runs = tuple(slice(offset, offset + len(content)) for offset, content in pages)
+        """The start and the end of each run of pages that differ from the base."""
         self._view = mmap.mmap(
             self.descriptor, self.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE
         )
@@ -58,7 +59,7 @@ class Image:
     @property
     def changed_bytes(self) -> int:
         """What this image holds in memory beyond its base."""
-        return sum(length for _, length in self._runs)
+        return sum(run.stop - run.start for run in self.page_runs)
 
     def derive(self, memory: memoryview, written: Iterable[tuple[int, int]]) -> Image:
         """Return the image of a memory of the same size, as this one's base and what differs.
@@ -72,14 +73,15 @@ class Image:
             )
             return Image(self.descriptor, tuple(pages))
 
-    def page_runs(self) -> tuple[tuple[int, int], ...]:
-        """Return the offset and length of each run of pages that differ from the base."""
-        return self._runs
-
 
 def address_of(view: mmap.mmap) -> int:
     """Return the address of a mapping."""
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def memory_at(address: int, size: int) -> memoryview:
+    """Return a view of the memory at an address, which must stay where it is."""
+    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
 
 
 def _differences(

@@ -22,7 +22,7 @@ from worker.engine.failures import (
     OutOfMemory,
     ScriptError,
 )
-from worker.engine.image import PAGE, Image
+from worker.engine.image import PAGE, Image, memory_at
 from worker.engine.machine_code import MachineCode
 from worker.engine.prepared_files import anonymous_file
 from worker.engine.restore import CopiedMemory, MappedMemory, Memory, mapping_works
@@ -181,8 +181,7 @@ class Instance:
 
     def content(self) -> memoryview:
         """Return a view of the linear memory, valid until the memory grows."""
-        array = (ctypes.c_ubyte * self.memory_bytes).from_address(self._address)
-        return memoryview(array).cast("B")
+        return memory_at(self._address, self.memory_bytes)
 
     def touch_image(self) -> int:
         """Have every page of the image count as resident memory; return the image's size."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -83,6 +82,8 @@ class MachineCode:
 
 def compile_module(*, metered: bool = False) -> bytes:
     """Return the serialized machine code; takes seconds."""
+    import subprocess  # a start with the code in its cache does without it
+
     # The compiler starts threads, and the process that forks runs must have none.
     command = [sys.executable, "-I", "-m", "worker.engine.compile", *([METERED] if metered else [])]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout

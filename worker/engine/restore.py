@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
-from worker.engine.image import PAGE, Image, address_of
+from worker.engine.image import PAGE, Image, address_of, memory_at
 from worker.engine.libc import libc
 
 _PRIVATE_FIXED = 0x12
@@ -26,7 +26,7 @@ _DONT_NEED = 4
 # The top byte of a pagemap entry: present (bit 63) or swapped (62), and no page of a file (61).
 _WRITTEN = bytes(bool(top & 0xC0) and not top & 0x20 for top in range(256))
 _WRITTEN_RUN = re.compile(b"\x01+")
-# Copying a page more takes less time than one more call.
+# Copying a page more takes less time than one more slice.
 _COPIED_RUN = re.compile(b"\x01(?:\x00?\x01)*")
 _ENTRY_BYTES = 8
 
@@ -35,8 +35,8 @@ _ENTRY_BYTES = 8
 _REMAP_PAGES = 2048
 _NEVER_READ = -1
 
-Runs = tuple[tuple[int, int], ...]
-"""Runs of pages: offset and length of each, in bytes."""
+Runs = tuple[slice, ...]
+"""Runs of pages: the start and the end of each, in bytes."""
 
 
 class Memory(Protocol):
@@ -86,7 +86,8 @@ class MappedMemory:
         self._address = address
         self._pagemap = _pagemap()
         self._image: Image | None = None
-        self._source = 0
+        self._content = memoryview(b"")
+        self._source = memoryview(b"")
         self._written = b""
         self._runs: Runs = ()
         self._faults = _NEVER_READ
@@ -95,9 +96,9 @@ class MappedMemory:
         if self._image is None or not _same_base(self._image, image):
             self._map(image)
             return
-        self._image, self._source = image, image.address
+        self._image, self._source = image, memoryview(image.view)
         self.restore()
-        self._copy(image.page_runs())
+        self._copy(image.page_runs)
 
     def restore(self) -> None:
         assert self._image is not None
@@ -128,14 +129,17 @@ class MappedMemory:
         )
         if address != self._address:
             raise OSError(ctypes.get_errno(), "cannot map an image")
-        self._image, self._source = image, image.address
+        self._image, self._source = image, memoryview(image.view)
+        self._content = memory_at(address, image.size)
         self._faults = _NEVER_READ
-        self._copy(image.page_runs())
+        self._copy(image.page_runs)
 
     def _copy(self, runs: Runs) -> None:
-        memory, source = self._address, self._source
-        for offset, length in runs:
-            _copy_bytes(memory + offset, source + offset, length)
+        # Slices, as a run leaves dozens of short stretches, and a foreign call takes longer than
+        # to copy one.
+        content, source = self._content, self._source
+        for run in runs:
+            content[run] = source[run]
 
     def _written_pages(self, size: int) -> bytes:
         count = size // PAGE
@@ -147,17 +151,15 @@ class MappedMemory:
         return entries[_ENTRY_BYTES - 1 :: _ENTRY_BYTES].translate(_WRITTEN)
 
 
-def _runs(written: bytes) -> Iterator[tuple[int, int]]:
+def _runs(written: bytes) -> Iterator[slice]:
     for run in _COPIED_RUN.finditer(written):
-        start, end = run.span()
-        yield start * PAGE, (end - start) * PAGE
+        yield slice(run.start() * PAGE, run.end() * PAGE)
 
 
 def _page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-_copy_bytes = ctypes.memmove
 _descriptors: dict[int, int] = {}
 
 

@@ -171,18 +171,41 @@ class Client:
 
     async def orders(self, query: OrderQuery = OrderQuery()) -> list[Order]:
         """List orders, newest first."""
-        return [order_of_reply(fields) for fields in _objects(await self._request("orders", query))]
+        return [order_of_reply(fields) for fields in await self._list("orders", query)]
 
     async def runs(self, query: RunQuery = RunQuery()) -> list[Run]:
         """List runs of all orders, newest first."""
-        return [run_of_reply(fields) for fields in _objects(await self._request("runs", query))]
+        return [run_of_reply(fields) for fields in await self._list("runs", query)]
+
+    async def _list(self, method: str, query: OrderQuery) -> list[dict[str, Any]]:
+        """Ask for part after part, as one query must not hold up the control plane."""
+        found: list[dict[str, Any]] = []
+        query = msgspec.structs.replace(query, partial=True)
+        while True:
+            reply = await self._request(method, query)
+            # A control plane of an earlier version lists all at once.
+            part = _objects(reply if isinstance(reply, list) else reply["found"])
+            found += part
+            if isinstance(reply, list) or reply["next"] is None:
+                return found
+            limit = query.limit - len(part)
+            query = msgspec.structs.replace(query, limit=limit, **reply["next"])
 
     async def count(self, query: OrderQuery = OrderQuery(), *, at_most: int = 10_000) -> int:
         """Count the orders that match, or the runs for a :class:`RunQuery`, up to ``at_most``."""
-        fields = msgspec.structs.asdict(query)
+        # Of all pages, whichever one is listed.
+        first = {"before": None, "beyond": None, "partial": True}
+        fields = {**msgspec.structs.asdict(query), **first}
         of: Literal["orders", "runs"] = "runs" if isinstance(query, RunQuery) else "orders"
         request = wire.CountQuery(of=of, at_most=at_most, **fields)
-        return int(_object(await self._request("count", request))["matching"])
+        counted = 0
+        while True:
+            reply = _object(await self._request("count", request))
+            counted += int(reply["matching"])
+            # A control plane of an earlier version counts all at once.
+            if (place := reply.get("next")) is None:
+                return counted
+            request = msgspec.structs.replace(request, at_most=at_most - counted, **place)
 
     async def workers(self) -> list[ListedWorker]:
         """List the workers with their leases."""
@@ -251,8 +274,14 @@ class Client:
         self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
     ) -> int:
         """Count the orders that :meth:`change_all` would cancel or retry."""
-        request = _bulk(action, query, dry_run=True)
-        return int(_object(await self._request("bulk", request))["matching"])
+        request = msgspec.structs.replace(_bulk(action, query, dry_run=True), partial=True)
+        matching = 0
+        while True:
+            reply = _object(await self._request("bulk", request))
+            matching += int(reply["matching"])
+            if (place := reply["next"]) is None:
+                return matching
+            request = msgspec.structs.replace(request, **place)
 
     async def change_all(
         self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()

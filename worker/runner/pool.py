@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -115,8 +114,16 @@ class Pool:
             collector.reject(workflow.name, error)
         else:
             encoded = request.input
-            async with _host_or_default(host, workflow, input, options) as performer:
-                await self._processes.execute(request, collector.receive, cancel, performer)
+            own = (
+                None
+                if host
+                else open_host(local_reach(workflow, input, options), options.collections)
+            )
+            try:
+                await self._processes.execute(request, collector.receive, cancel, host or own)
+            finally:
+                if own is not None:
+                    await own.close()
         return replace(collector.result(), workflow=workflow, input_text=encoded)
 
     async def _prepare_in_thread(self, *arguments: Any) -> RunRequest:
@@ -128,20 +135,6 @@ class Pool:
 def _new_compiler() -> ThreadPoolExecutor:
     # One thread: workflows that take long wait for each other, and no other waits for them.
     return ThreadPoolExecutor(1, thread_name_prefix="compiler")
-
-
-@contextlib.asynccontextmanager
-async def _host_or_default(
-    host: Host | None, workflow: Workflow, input: Mapping[str, Any] | None, options: Options
-) -> AsyncIterator[Host | None]:
-    if host is not None:
-        yield host
-        return
-    live = open_host(local_reach(workflow, input, options), options.collections)
-    try:
-        yield live
-    finally:
-        await live.close()
 
 
 async def start_evaluator(pool: Pool, request: RunRequest) -> ConditionEvaluator:

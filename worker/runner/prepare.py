@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,12 +123,11 @@ def prepare(
     )
     # Before its secrets are collected: an input that is no object has none to look for.
     text_of_input = input_text(input)
-    resolved, missing = configurations(workflow, options.credentials or {})
     collections = collections_of(workflow, options)
-    # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
-    shared = {**workflow.credentials, **(collections.configuration if collections else {})}
-    own_secrets = collections.secrets if collections else ()
-    secrets = _secrets_of([*secret_configurations(workflow, resolved), *own_secrets], input)
+    if options.credentials or collections:
+        access = _access(workflow, options.credentials or {}, collections)
+    else:
+        access = compiled.access
     chosen = choose_adaptors(workflow)
     metered = options.fuel or limits.fuel is not None
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
@@ -143,12 +142,12 @@ def prepare(
         shared=compiled.shared,
         permissive=workflow.options.get("permissive_globals") is True,
         redacts_payload=workflow.options.get("payload") == "openfn",
-        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=secrets,
+        configurations=access.configurations,
+        secrets=_with_secrets_of(input, access.secrets),
         modules=options.modules,
-        credentials=json.dumps(shared),
+        credentials=access.shared,
         versions=VERSIONS,
-        missing=missing,
+        missing=access.missing,
         script=options.script,
         clock=_clock(options, metered=metered),
         clock_start_us=options.clock_start_us,
@@ -158,11 +157,38 @@ def prepare(
     )
 
 
-def _secrets_of(
-    credentials: Iterable[Mapping[str, Any]], input: Mapping[str, Any] | None
-) -> tuple[str, ...]:
-    collected = (*collect_secrets(credentials), *collect_input_secrets(input))
-    secrets = tuple(dict.fromkeys(collected))
+class Access(Struct, frozen=True):
+    """Credentials of a run's steps, as JSON text by step id, and what is masked of them.
+
+    ``missing`` are the names of those that are not there, and ``shared`` is merged under each.
+    """
+
+    configurations: dict[str, str]
+    missing: dict[str, str]
+    shared: str
+    secrets: tuple[str, ...]
+
+
+def _access(
+    workflow: Workflow,
+    credentials: Mapping[str, Mapping[str, Any]],
+    collections: Collections | None,
+) -> Access:
+    resolved, missing = configurations(workflow, credentials)
+    # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
+    shared = {**workflow.credentials, **(collections.configuration if collections else {})}
+    own_secrets = collections.secrets if collections else ()
+    return Access(
+        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
+        missing=missing,
+        shared=json.dumps(shared),
+        secrets=collect_secrets([*secret_configurations(workflow, resolved), *own_secrets]),
+    )
+
+
+def _with_secrets_of(input: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> tuple[str, ...]:
+    if input and "configuration" in input:
+        secrets = tuple(dict.fromkeys((*secrets, *collect_input_secrets(input))))
     if len(secrets) > MAX_SECRETS:
         raise PlanError(
             f"more than {MAX_SECRETS:,} secrets in credentials and in the configuration of the "
@@ -179,13 +205,17 @@ def _clock(options: Options, *, metered: bool) -> ClockKind:
 
 
 class CompiledWorkflow(Struct, frozen=True):
-    """What all runs of a workflow with the same steps share."""
+    """What all runs of a workflow with the same steps share.
+
+    ``access`` is that of runs that get no credentials beyond what the workflow itself has.
+    """
 
     plan: Plan
     jobs: dict[str, Any]
     conditions: dict[str, str]
     libraries: tuple[str, ...]
     shared: CompiledJob | None
+    access: Access
 
 
 def _workflow_bytes(
@@ -209,6 +239,7 @@ def _compiled_workflow(
         if any(map(uses_intl, (*_scripts(plan), key.value.globals)))
         else (),
         shared=_shared(key.value.globals) if key.value.globals.strip() else None,
+        access=_access(key.value, {}, None),
     )
 
 

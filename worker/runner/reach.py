@@ -32,12 +32,16 @@ def reach_of(
     ``configuration``. What stands in the workflow opens public hosts alone, as does the input
     unless ``trusts_input``.
     """
-    by_step = {step.id: _hosts_of(step.configuration, credentials) for step in workflow.steps}
+    by_step = {
+        step.id: _hosts_of(step.configuration, credentials)
+        for step in workflow.steps
+        if step.configuration
+    }
     configuration = (input or {}).get("configuration")
     if isinstance(configuration, Mapping):
         hosts = hosts_in_credentials([configuration], public_only=not trusts_input)
         for step_id in _first_steps(workflow, start):
-            by_step[step_id] = (*by_step[step_id], *hosts)
+            by_step[step_id] = (*by_step.get(step_id, ()), *hosts)
     return Reach(
         # Its credentials are merged under the configuration of every step.
         everywhere=(*allowed, *hosts_in_credentials([workflow.credentials], public_only=True)),

@@ -107,6 +107,8 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
         if name not in RunFields.__annotations__:
             raise UsageError(_unknown(name))
     present = {name: value for name, value in fields.items() if value is not None}
+    if options is None and not present:
+        return _USUAL
     if options is not None and present:
         names = " and ".join(f"{name}=" for name in present)
         raise UsageError(f"options= holds all options: leave out {names}, or options=")
@@ -128,6 +130,10 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
 def with_hosts(options: Options) -> Options:
     """Return options that allow the hosts of credentials alone."""
     return msgspec.structs.replace(options, allow_hosts=())
+
+
+# The same for all runs, so that what follows from options can be kept by their identity.
+_USUAL = with_hosts(Options())
 
 
 def _check_types(present: Mapping[str, Any]) -> None:

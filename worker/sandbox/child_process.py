@@ -1,4 +1,4 @@
-"""Child processes of the worker, which may start before the modules that use them are imported."""
+"""Child processes of the worker."""
 
 from __future__ import annotations
 
@@ -8,33 +8,21 @@ import subprocess
 import sys
 import weakref
 
-from worker.util.cache_folder import root
+from worker.util.cache_folder import root_path
 
 # Imported before anything else of a command: each import here delays the child.
 
 _PASSED_ON = ("LD_LIBRARY_PATH", "WORKER_RUN_AS")
-_ahead: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
-
 _channels: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 def _close_channels() -> None:
     for channel in list(_channels):
         channel.close()
-    # A fork that starts a child must not get one whose channel is closed.
-    _ahead.clear()
 
 
 # A copy of a channel in a fork of this process would keep the child alive after both of us.
 os.register_at_fork(after_in_child=_close_channels)
-
-ZYGOTE = ("worker.sandbox.child.zygote", "")
-"""The zygote of most runs, whose realm has neither installed adaptors nor locale data."""
-
-
-def start_ahead(module: str, *arguments: str) -> None:
-    """Start a module now for a caller of :func:`start` with the same arguments."""
-    _ahead[module, *arguments] = _start(module, *arguments)
 
 
 def start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -42,16 +30,13 @@ def start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket
 
     Its first argument is the descriptor of its end, ``arguments`` and the cache folder follow.
     """
-    return _ahead.pop((module, *arguments), None) or _start(module, *arguments)
-
-
-def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     _channels.add(ours)
     command = [sys.executable, "-I", "-X", "utf8", "-m", module]
+    cache = os.path.abspath(root_path())  # noqa: PTH100 (no pathlib: see above)
     with theirs:
         process = subprocess.Popen(
-            [*command, str(theirs.fileno()), *arguments, str(root().absolute())],
+            [*command, str(theirs.fileno()), *arguments, cache],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

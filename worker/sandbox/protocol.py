@@ -27,8 +27,12 @@ _LENGTHS = struct.Struct("<II")
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_BODY_BYTES = 1 << 31
 _PIECE_CHARACTERS = 1 << 18
-READ_BYTES = 1 << 18
-"""Bytes that both ends read from a channel at a time."""
+READ_BYTES = 1 << 16
+"""Bytes that both ends read from a channel at a time.
+
+Room for more would be mapped and unmapped by the system in each read, which takes longer than a
+short run's events.
+"""
 
 EXIT_OUT_OF_MEMORY = 77
 """Exit code of a process that has no memory left to write an event."""
@@ -130,16 +134,11 @@ OWN_FIELDS = ("run_id", "seed", "input")
 """Fields of a request that each run has for itself."""
 
 
-class RunnerRequest(Struct, frozen=True):
-    """Request to execute runs of JavaScript, one after the other, until the channel closes.
-
-    A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
-    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run_id, seed, options}`` starts a run of
-    a program; ``options`` is a pickle of those of the request's other fields that differ from their
-    defaults, the clip is its input. Pickles are in base64.
-    The events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
-    """
-
+# What a runner receives, until its channel closes: a frame ``{program}`` gives a program its key;
+# its clip is a pickle of the fields ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run_id,
+# seed, options}`` starts a run of a program; ``options`` is a pickle of those of the request's
+# other fields that differ from their defaults, the clip is its input. Pickles are in base64. The
+# events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
 
 RUN_STOPPED = "runner:stopped"
 """Type of a frame ``{mem}``, which is no event: the run's time is over, the parent completes it."""
@@ -151,7 +150,7 @@ PROGRAMS_DROPPED = "runner:dropped"
 """Type of a frame ``{programs}``, which is no event: they must be sent again before a next run."""
 
 
-def encode_request(request: RunRequest | ConditionRequest | RunnerRequest) -> bytes:
+def encode_request(request: RunRequest | ConditionRequest) -> bytes:
     """Encode what the parent sends first: the length of a pickle, then the pickle."""
     body = pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)
     return REQUEST_LENGTH.pack(len(body)) + body
@@ -260,6 +259,11 @@ class FrameDecoder(Generic[Header]):
         self._errors = errors
         self._buffer = bytearray()
         self._open: tuple[Header, int] | None = None
+
+    @property
+    def unread(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[tuple[Header, str | None]]:
         """Yield the frames that ``data`` completes. Raises :class:`ProtocolError`."""

@@ -26,7 +26,7 @@ def prepare_realm(contents: RealmContents) -> Image:
     """
     bundles = {name: Path(file).read_text("utf-8") for name, file in contents.bundles}
     runtime(metered=contents.metered)
-    if not is_image_prepared(bundles, contents.libraries):
+    if contents.metered and not is_image_prepared(bundles, contents.libraries):
         # Plain code makes all images: they hold the same bytes, and metered code is slower.
         runtime()
     # Bundles are code of others: they never run in a process that forks runs, or in the command.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def root() -> Path:
     """Return the user's cache folder; the variable ``WORKER_CACHE`` overrides it."""
-    return _root(os.environ.get("WORKER_CACHE"), os.environ.get("XDG_CACHE_HOME"))
+    # Imported late: the first child process of a command starts without it.
+    from pathlib import Path
+
+    return Path(root_path())
 
 
-# Cached by the variables that it depends on, as tests and callers may change these.
-@functools.cache
-def _root(override: str | None, base: str | None) -> Path:
-    if override:
-        return Path(override)
+def root_path() -> str:
+    """Return the same as text."""
+    if override := os.environ.get("WORKER_CACHE"):
+        return override
+    home = os.path.expanduser("~")  # noqa: PTH111 (see above)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "workflow-worker"
-    return (Path(base) if base else Path.home() / ".cache") / "workflow-worker"
+        return f"{home}/Library/Caches/workflow-worker"
+    return f"{os.environ.get('XDG_CACHE_HOME') or f'{home}/.cache'}/workflow-worker"

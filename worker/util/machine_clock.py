@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ class Machine:
 
     wall_ns: Callable[[], int] = time.time_ns
     monotonic_ns: Callable[[], int] = time.monotonic_ns
-    chance: random.Random = field(default_factory=secrets.SystemRandom)
+    chance: random.Random = field(default_factory=random.SystemRandom)
 
 
 _machine = Machine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct, field
@@ -107,7 +108,8 @@ class LoadWarning(Struct, frozen=True, kw_only=True):
     column: int = 0
 
 
-class Workflow(Struct, frozen=True, kw_only=True):
+# What is computed of it once is kept with it (``dict``), and so no longer than it.
+class Workflow(Struct, frozen=True, kw_only=True, dict=True):
     """Steps of a workflow in the order of the file, and its options.
 
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
@@ -128,3 +130,12 @@ class Workflow(Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, Any] = field(default_factory=dict)
     globals: str = ""
     warnings: tuple[LoadWarning, ...] = ()
+
+    @cached_property
+    def adaptor_lists(self) -> frozenset[tuple[str, ...]]:
+        """The lists of adaptors that steps with JavaScript have, each of them once."""
+        return frozenset(
+            step.adaptors
+            for step in self.steps
+            if step.language is Language.JAVASCRIPT and step.source
+        )

@@ -147,11 +147,15 @@ class HostileRunner:
 
     async def run(self, *after: dict[str, Any]) -> None:
         """Complete a run, and send more frames after it."""
+        await self.run_and(b"".join(map(encode_frame, after)))
+
+    async def run_and(self, after: bytes) -> None:
+        """Complete a run, and send more bytes after it."""
         request = self.request()
         frames = [
             header for header, _ in ChildFrames(request).whole() if header["type"] != "host:call"
         ]
-        self.zygote.send(*frames, *after)
+        self.zygote.channel.sendall(b"".join([*map(encode_frame, frames), after]))
         await RunOnRunner(self.client, request, self.events.append, None).run(None)
 
     def close(self) -> None:
@@ -194,6 +198,18 @@ async def test_a_runner_that_is_idle_after_its_run_executes_the_next_one(
         assert runner.client.take() and runner.client.is_idle
     await runner.run(IDLE)
     assert runner.client.is_idle and runner.client.take() and runner.zygote.killed == []
+
+
+async def test_a_frame_of_an_idle_runner_may_come_in_parts(runner: HostileRunner) -> None:
+    """A read may end within it, as it follows the run's last events without a gap."""
+    frame = encode_frame(IDLE)
+    for parts in range(1, len(frame)):
+        first, second = frame[:parts], frame[parts:]
+        await runner.run_and(first)
+        assert runner.client.take() and not runner.client.is_idle
+        runner.zygote.channel.sendall(second)
+        assert runner.client.take() and runner.client.is_idle
+    assert runner.zygote.killed == []
 
 
 @pytest.mark.parametrize("sent", [[IDLE, IDLE], [{"type": "run:log"}], [IDLE, {}]], ids=str)

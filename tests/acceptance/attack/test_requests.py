@@ -220,6 +220,7 @@ class Attacker:
         request = prepare(flow, {}, Options(limits=Limits(**limits)), str(uuid.uuid4()))
         process = RunProcess(self, request, self.events.append, host)
         self.task = asyncio.create_task(process.run(None))
+        self.task.add_done_callback(lambda _: self.channel.close())
         self._frames = ChildFrames(request)
         self._number = 0
 
@@ -229,7 +230,8 @@ class Attacker:
     def kill(self, name: str) -> None:
         if not self.exited.done():
             self.exited.set_result(ProcessExit(code=-9, peak_bytes=0))
-            self.channel.close()
+            # Not closed: whoever waits to send would wait for ever.
+            self.channel.shutdown(socket.SHUT_RDWR)
 
     async def start(self) -> None:
         await self._send(self._frames.run_start())

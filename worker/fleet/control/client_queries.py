@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from sqlalchemy import Table
 
 from worker.fleet.control import audit_log, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.operator_requests import acknowledgements
 from worker.fleet.control.placement import decode_words
 from worker.fleet.control.run_content import input_of
-from worker.fleet.control.store import queries
+from worker.fleet.control.store import queries, tables
+from worker.fleet.control.store.listing import Listing, Place
 from worker.fleet.control.store.recorded_requests import next_recorded
+from worker.fleet.control.store.rows import order_of, run_of
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import messages as wire
+
+View = Callable[[tuple[Any, ...]], Any]
 
 
 def find_order(uow: UnitOfWork, id: str) -> tuple[WorkOrder, RunRecord | None]:
@@ -43,8 +49,25 @@ def order_view(uow: UnitOfWork, order: WorkOrder) -> dict[str, Any]:
 
 
 def list_orders(uow: UnitOfWork, query: wire.OrderQuery) -> Any:
-    orders = queries.orders(uow.transaction.connection, query)
-    return [views.order_state(order) for order in orders]
+    return _list(uow, query, tables.ORDERS, lambda row: views.order_state(order_of(row)))
+
+
+def _list(uow: UnitOfWork, query: wire.OrderQuery, table: Table, view: View) -> Any:
+    """List the rows that match, or, if ``partial``, those of one part and where the next begins."""
+    listing = Listing(table, query)
+    found: list[Any] = []
+    while True:
+        part = listing.part(uow.transaction.connection, query.limit - len(found))
+        found += (view(tuple(row)) for row in part.rows)
+        if query.partial:
+            return {"found": found, "next": _place(part.end)}
+        if part.end is None:
+            return found
+        listing.go_on(part.end)
+
+
+def _place(end: Place | None) -> Any:
+    return None if end is None else {"before": end[0], "beyond": end[1]}
 
 
 def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
@@ -62,14 +85,22 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
 
 
 def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
-    return [views.run_state(run) for run in queries.runs(uow.transaction.connection, query)]
+    return _list(uow, query, tables.RUNS, lambda row: views.run_state(run_of(row)))
 
 
 def count_matching(uow: UnitOfWork, query: wire.CountQuery) -> Any:
-    """Count the orders or runs that match a query."""
-    select = queries.matching_orders if query.of == "orders" else queries.matching_runs
-    matching = select(query).limit(query.at_most)
-    return {"matching": queries.count(uow.transaction.connection, matching)}
+    """Count the orders or runs that match a query; if ``partial``, those of one part."""
+    listing = Listing(tables.ORDERS if query.of == "orders" else tables.RUNS, query)
+    if not query.partial:
+        # Of all pages, whichever one is listed.
+        listing.start_after(None, None)
+    matching = 0
+    while True:
+        number, end = listing.count(uow.transaction.connection, query.at_most - matching)
+        matching += number
+        if end is None or query.partial:
+            return {"matching": matching, "next": _place(end)}
+        listing.go_on(end)
 
 
 def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:

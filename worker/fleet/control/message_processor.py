@@ -7,6 +7,7 @@ because workers repeat them.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Expired
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.retained_check import Place
+from worker.fleet.control.republication import FIRST, STATES_PAGE, Place, Republication
 from worker.fleet.control.run_assignment import assign_runs, waiting_projects
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.store import Store, StoreUnavailable
@@ -120,6 +121,7 @@ class MessageProcessor:
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
+        self._republication = Republication()
 
     def limit_messages(self, max_bytes: int) -> None:
         """Publish no message that is larger than ``max_bytes``."""
@@ -419,7 +421,7 @@ class MessageProcessor:
         elif self._leases_restart and self._settings.shared:
             # What was committed before the pause may have been published after it, behind newer
             # states of other control planes.
-            self._publish_changed(uow, last_us)
+            self._publish_since(uow, last_us)
         # Where this part is left out for a defect, it is due until it was done.
         uow.outgoing.when_committed.append(self._set_sure)
 
@@ -438,7 +440,7 @@ class MessageProcessor:
 
     def _collect_states(self, uow: UnitOfWork, since_us: int) -> None:
         """Publish the states that may have changed since a time, and the alerts that are open."""
-        self._publish_changed(uow, since_us)
+        self._publish_since(uow, since_us)
         self._collect_alerts(uow)
 
     def _collect_alerts(self, uow: UnitOfWork, channel: str = "") -> None:
@@ -450,10 +452,22 @@ class MessageProcessor:
                 uow.outgoing.defects[f"alert {run.id}"] = _text_of(error)
             uow.outgoing.delivered[run.id] = channels
 
-    def _publish_changed(self, uow: UnitOfWork, since_us: int) -> None:
+    def _publish_since(self, uow: UnitOfWork, since_us: int) -> None:
+        """Publish the first states since a time; the others follow in pages."""
         # Earlier than that by what other control planes' clocks may differ.
         since_us = min(since_us, uow.now_us) - CHECKPOINT_INTERVAL_US
-        self._publish_states(uow, uow.transaction.changed_since(since_us))
+        if self._publish_page(uow, (since_us, "")):
+            uow.outgoing.when_committed.append(lambda: self._checkpoint.stay_behind(since_us))
+
+    def _publish_page(self, uow: UnitOfWork, after: Place) -> bool:
+        """Publish a page of the states that a broker retains. Return whether there are others."""
+        horizon_us = uow.now_us - self._settings.state_expiry_s * 1_000_000
+        runs = uow.transaction.retained_runs(after, horizon_us, STATES_PAGE)
+        self._publish_states(uow, runs)
+        end = (runs[-1].changed, runs[-1].id) if len(runs) >= STATES_PAGE else None
+        published = functools.partial(self._republication.published, after, end)
+        uow.outgoing.when_committed.append(published)
+        return end is not None
 
     def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
         uow.transaction.load_orders(run.order_id for run in runs)
@@ -467,17 +481,26 @@ class MessageProcessor:
             except Exception as error:
                 uow.outgoing.defects[f"state {run.id}"] = _text_of(error)
 
-    def states_after(self, after: Place, now_us: int) -> tuple[Outgoing, Place | None]:
-        """Collect a page of the states that a broker retains, and where the next page begins."""
-        runs: list[RunRecord] = []
-        horizon_us = now_us - self._settings.state_expiry_s * 1_000_000
+    def publish_all_again(self) -> None:
+        """Publish all states again that a broker retains, in pages."""
+        self._republication.request(FIRST)
+        self._checkpoint.stay_behind(0)
 
-        def publish_page(uow: UnitOfWork) -> None:
-            runs[:] = uow.transaction.retained_runs(after, horizon_us)
-            self._publish_states(uow, runs)
+    @property
+    def has_unpublished(self) -> bool:
+        """Whether there are states to publish again."""
+        return self._republication.after is not None
 
-        outgoing = self._in_store(now_us, publish_page)
-        return outgoing, (runs[-1].changed, runs[-1].id) if runs else None
+    def next_states(self, now_us: int) -> Outgoing:
+        """Collect the next page of the states that are to be published again."""
+        after = self._republication.after
+        if after is None:
+            return Outgoing()
+
+        def publish(uow: UnitOfWork) -> None:
+            self._publish_page(uow, after)
+
+        return _committed(self._in_store(now_us, publish))
 
     def open_alerts(self, channel: str, now_us: int) -> Outgoing:
         """Collect the oldest alerts that a channel has not delivered."""
@@ -589,7 +612,8 @@ class MessageProcessor:
         # What a commit of unknown outcome has changed is published by this tick: it is later.
         if self._connected_since_us is None or self._unsure_since_us is not None:
             return
-        since_us = self._checkpoint.advance(uow)
+        after = self._republication.after
+        since_us = self._checkpoint.advance(uow, None if after is None else after[0])
         if since_us is not None:
             self._collect_states(uow, since_us)
 

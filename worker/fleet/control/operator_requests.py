@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import audit_log, erasure, pauses, views
 from worker.fleet.control.entities import WorkOrder
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.queries import count, matching_orders
+from worker.fleet.control.store.listing import PART_ROWS, Listing, Place
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import operation_messages as ops
 
-_ORDERS = tables.ORDERS.c
+# No part has more.
+MAX_COUNTED = PART_ROWS + 1
 _ENDS: dict[str, list[Status]] = {
     "cancel": [status for status, row in STATUSES.items() if not row.final],
     "retry": [
@@ -51,11 +52,12 @@ class OperationsHandler:
         if request.before is not None or request.beyond is not None:
             raise RequestError("invalid", "a change of many goes on with after, not with before")
         size = min(request.limit, ops.MAX_STEP)
+        listing = Listing(tables.ORDERS, request, statuses=_statuses(request), newest_first=False)
+        listing.start_after(request.after, request.after_id or "")
         if request.dry_run:
-            matching = count(uow.transaction.connection, _matching(request))
-            return {"matching": matching, "changed": 0, "next": None}
-        page = _matching(request).order_by(_ORDERS.created, _ORDERS.id).limit(size)
-        rows = uow.transaction.connection.execute(_after(page, request)).all()
+            return _count(uow, listing, request)
+        part = listing.part(uow.transaction.connection, size)
+        rows = part.rows
         uow.transaction.load_orders(row.id for row in rows)
         skipped: Counter[str] = Counter()
         for row in rows:
@@ -65,13 +67,27 @@ class OperationsHandler:
             # Those that have ended, or begun, since the count; a limit; a key in use.
             except RequestError as error:
                 skipped[error.code] += 1
-        last = {"after": rows[-1].created, "after_id": rows[-1].id} if rows else None
+        end = (rows[-1].created, rows[-1].id) if len(rows) == size else part.end
         return {
             "matching": len(rows),
             "changed": len(rows) - skipped.total(),
             "skipped": dict(skipped),
-            "next": last if len(rows) == size else None,
+            "next": _place(end),
         }
+
+
+def _count(uow: UnitOfWork, listing: Listing, request: ops.BulkRequest) -> Any:
+    matching = 0
+    while True:
+        number, end = listing.count(uow.transaction.connection, MAX_COUNTED)
+        matching += number
+        if end is None or request.partial:
+            return {"matching": matching, "changed": 0, "next": _place(end)}
+        listing.go_on(end)
+
+
+def _place(end: Place | None) -> Any:
+    return None if end is None else {"after": end[0], "after_id": end[1]}
 
 
 def bulk_run_id(batch: str, order_id: str) -> str:
@@ -79,20 +95,12 @@ def bulk_run_id(batch: str, order_id: str) -> str:
     return f"bulk-{hashlib.sha256(f'{batch}/{order_id}'.encode()).hexdigest()[:40]}"
 
 
-def _matching(request: ops.BulkRequest) -> Select[Any]:
+def _statuses(request: ops.BulkRequest) -> list[str]:
     statuses = [status.value for status in _ENDS[request.action]]
     if request.status is not None and request.action == "retry":
         # A success is repeated where it is named.
         statuses = [status.value for status, row in STATUSES.items() if row.final]
-    query = matching_orders(request).with_only_columns(_ORDERS.id, _ORDERS.created)
-    return query.where(_ORDERS.status.in_(statuses))
-
-
-def _after(page: Select[Any], request: ops.BulkRequest) -> Select[Any]:
-    if request.after is None:
-        return page
-    same = (_ORDERS.created == request.after) & (_ORDERS.id > (request.after_id or ""))
-    return page.where((_ORDERS.created > request.after) | same)
+    return statuses
 
 
 # --- pauses ---------------------------------------------------------------------------------------

@@ -5,22 +5,15 @@ from __future__ import annotations
 CHECK_AFTER_S = 2.0
 """How long the retained presence of a control plane may take to arrive."""
 
-Place = tuple[int, str]
-"""The time of a run's last change, and its id."""
-FIRST: Place = (0, "")
-
 
 class RetainedCheck:
-    """Notices a broker that was restarted without its retained messages.
+    """Notices a broker that was restarted without its retained messages, or that was sent too few.
 
-    They are published again in pages; ``after`` is where the next one begins, and ``None`` where
-    nothing is to be published. ``cause`` is the log event for why the first page is due. Times are
-    in seconds, by any monotonic clock.
+    Times are in seconds, by any monotonic clock.
     """
 
     def __init__(self) -> None:
-        self.after: Place | None = None
-        self.cause = ""
+        self._cause = ""
         self._check_at: float | None = None
         self._was_connected = False
 
@@ -29,7 +22,7 @@ class RetainedCheck:
         # A check that was cut off cannot be repeated: the presence was published since.
         if self._check_at is not None:
             self._check_at = None
-            self._begin("broker.retained_messages_unknown")
+            self._note("broker.retained_messages_unknown")
         # What the first connection of a process has to publish is known from the checkpoint.
         elif self._was_connected:
             self._check_at = now + CHECK_AFTER_S
@@ -41,16 +34,16 @@ class RetainedCheck:
 
     def lost(self) -> None:
         """Record that states may have been lost on the way to the broker."""
-        self._begin("broker.states_dropped")
+        self._note("broker.states_dropped")
 
-    def due(self, now: float) -> bool:
-        """Return True where states are to be published again."""
+    def take_cause(self, now: float) -> str:
+        """Return, once, why all states are to be published again; empty where they are not."""
         if self._check_at is not None and now >= self._check_at:
             self._check_at = None
-            self._begin("broker.forgot_retained_messages")
-        return self.after is not None
+            self._note("broker.forgot_retained_messages")
+        cause, self._cause = self._cause, ""
+        return cause
 
-    def _begin(self, cause: str) -> None:
-        # The first of several causes: the others are met by the same pages.
-        if self.after != FIRST:
-            self.after, self.cause = FIRST, cause
+    def _note(self, cause: str) -> None:
+        # The first of several causes: the others are met by the same publication.
+        self._cause = self._cause or cause

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, union
+from sqlalchemy import Connection, delete, exists, func, select
 
 from worker.core.status import STATUSES
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.transaction import Transaction
 
-BATCH_SIZE = 500
+BATCH_SIZE = 200
 _FINAL = [status.value for status, row in STATUSES.items() if row.final]
 
 
@@ -42,8 +42,12 @@ def delete_ended_orders(transaction: Transaction, before: int) -> DeletedIds:
     order_ids = list(connection.execute(ended).scalars())
     if not order_ids:
         return DeletedIds()
-    of_order = select(runs.id).where(runs.order_id.in_(order_ids))
-    run_ids = list(connection.execute(of_order).scalars())
+    of_order = select(runs.id, runs.plan).where(runs.order_id.in_(order_ids))
+    of_runs = connection.execute(of_order).all()
+    run_ids = [run.id for run in of_runs]
+    plans = {run.plan for run in of_runs if run.plan is not None}
+    of_orders = select(orders.plan).where(orders.id.in_(order_ids)).distinct()
+    plans.update(connection.execute(of_orders).scalars())
     for column in (tables.EVENTS.c.run_id, tables.STALE_REPORTS.c.run_id, tables.ALERTS.c.run_id,
                    tables.DATACLIPS.c.owner, runs.id):  # fmt: skip
         connection.execute(delete(column.table).where(column.in_(run_ids)))
@@ -51,10 +55,15 @@ def delete_ended_orders(transaction: Transaction, before: int) -> DeletedIds:
     firings = tables.TRIGGER_FIRINGS
     connection.execute(delete(firings).where(firings.c.order_id.in_(order_ids)))
     connection.execute(delete(tables.ORDERS).where(orders.id.in_(order_ids)))
-    # Plans are shared between orders, so they go only when no order refers to them.
-    used = union(select(orders.plan), select(runs.plan).where(runs.plan.is_not(None)))
-    connection.execute(delete(tables.PLANS).where(tables.PLANS.c.id.not_in(used)))
+    _delete_unused_plans(connection, plans)
     return DeletedIds(orders=order_ids, runs=run_ids)
+
+
+def _delete_unused_plans(connection: Connection, plans: Collection[str]) -> None:
+    """Delete those plans that no order refers to any more: orders share them."""
+    id = tables.PLANS.c.id
+    used = (exists().where(column == id) for column in (tables.ORDERS.c.plan, tables.RUNS.c.plan))
+    connection.execute(delete(tables.PLANS).where(id.in_(plans), *(~each for each in used)))
 
 
 def delete_silent_workers(transaction: Transaction, before: int) -> Sequence[str]:

@@ -22,7 +22,8 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.retained_check import FIRST, RetainedCheck
+from worker.fleet.control.republication import MAX_UNSENT, PAGE_INTERVAL_S
+from worker.fleet.control.retained_check import RetainedCheck
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
@@ -254,21 +255,24 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = next_survey = 0.0
+        next_tick = next_page = next_survey = 0.0
         try:
             while True:
                 self._liveness.mark()
-                wait_s = max(0.0, next_tick - monotonic_s())
-                arrivals = await self._bus.receive(wait_s)
+                next_turn = min(next_tick, next_page) if self._has_page else next_tick
+                arrivals = await self._bus.receive(max(0.0, next_turn - monotonic_s()))
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
                 if monotonic_s() >= next_tick:
                     # First, as the tick moves the checkpoint: what was committed before it is out.
                     self._send(self._states.release())
                     self._publish(await self._on_thread(self._tick))
-                    await self._publish_forgotten()
+                    await self._check_retained()
                     await self._deliver_left_over()
                     next_tick = monotonic_s() + TICK_S
+                if self._has_page and monotonic_s() >= next_page:
+                    self._publish(await self._on_thread(self._next_states))
+                    next_page = monotonic_s() + PAGE_INTERVAL_S
                 if self._surveys and monotonic_s() >= next_survey:
                     self.measured.survey = await self._on_thread(self._survey)
                     next_survey = monotonic_s() + SURVEY_INTERVAL_S
@@ -291,17 +295,20 @@ class ControlPlane:
             # The last orders of the services, after which this task is cancelled at once.
             self._publish_pending()
 
-    async def _publish_forgotten(self) -> None:
-        """Publish a page of the states again that the broker has forgotten."""
-        if not self.connected.is_set() or not self._retained.due(monotonic_s()):
-            return
-        after = self._retained.after
-        if after == FIRST:
-            self._log.warning(self._retained.cause)
-        outgoing, self._retained.after = await self._on_thread(
-            lambda: self._processor.states_after(after or FIRST, self._clock.now_us())
-        )
-        self._publish(outgoing)
+    async def _check_retained(self) -> None:
+        """Publish all states again where the broker has forgotten some."""
+        if self.connected.is_set() and (cause := self._retained.take_cause(monotonic_s())):
+            self._log.warning(cause)
+            await self._on_thread(self._processor.publish_all_again)
+
+    @property
+    def _has_page(self) -> bool:
+        """Whether there are states to publish again, and room for them."""
+        has_room = self._bus.waiting[1] <= MAX_UNSENT
+        return self.connected.is_set() and has_room and self._processor.has_unpublished
+
+    def _next_states(self) -> Outgoing:
+        return self._processor.next_states(self._clock.now_us())
 
     async def _deliver_left_over(self) -> None:
         """Deliver alerts that had no room in memory."""

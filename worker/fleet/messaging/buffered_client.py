@@ -18,7 +18,6 @@ import aiomqtt
 from paho.mqtt.client import CONNACK_ACCEPTED
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from worker.fleet.messaging.publish_packet import decode_publish
@@ -29,7 +28,6 @@ WRITE_BYTES = 64 * 1024
 _PUBLISH, _PUBACK = 0x30, 0x40
 # The usual ones: success, and no subscriber, as most often nobody follows a single order.
 _ACCEPTED = {code: ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0x00, 0x10)}
-_NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 
 
 class BufferedSocket:
@@ -59,14 +57,18 @@ class BufferedClient(aiomqtt.Client):
     """A client whose connection, unless it is encrypted, has a buffer.
 
     ``on_new_session`` is called before the first message of a connection where the broker has no
-    session of this client.
+    session of this client, ``on_acknowledged`` with the number of a message that the broker has
+    acknowledged and its reason code, ``on_written`` after all packets were written.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.on_new_session: Callable[[], None] = lambda: None
+        self.on_acknowledged: Callable[[int, ReasonCode], None] = lambda id, reason: None
+        self.on_written: Callable[[], None] = lambda: None
         self.identifies_subscriptions = True
         client: Any = self._client
+        self._has_writer = False
         self._queue_packet = client._packet_queue
         self._handle_acknowledgement = client._handle_pubackcomp
         client._handle_publish = self._received
@@ -91,17 +93,13 @@ class BufferedClient(aiomqtt.Client):
             last is not None
             and last["pos"] == 0
             and len(last["packet"]) + len(packet) <= WRITE_BYTES
-            and _joins(command)
-            and _joins(last["command"])
+            and _ends_silently(command, qos)
+            and _ends_silently(last["command"], last["qos"])
         ):
             if isinstance(last["packet"], bytes):
                 last["packet"] = bytearray(last["packet"])
             last["packet"] += packet
             last["to_process"] += len(packet)
-            # Taken by the connection, which nothing else tells. No more than one packet's room is
-            # taken like this: who sends the next one waits for it.
-            if info is not None and not qos:
-                info._set_as_published()
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         result: MQTTErrorCode = self._queue_packet(command, packet, mid, qos, info)
         return result
@@ -117,17 +115,15 @@ class BufferedClient(aiomqtt.Client):
         return result
 
     def _acknowledged(self, command: str) -> MQTTErrorCode:
-        """Handle an acknowledgement; those without properties and failures need no decoding."""
-        client: Any = self._client
-        packet = client._in_packet["packet"]
-        reason = _ACCEPTED.get(packet[2] if len(packet) > 2 else 0)
-        result: MQTTErrorCode = MQTTErrorCode.MQTT_ERR_SUCCESS
-        is_short = len(packet) in (2, 3) or packet[3:] == b"\0"
-        if command != "PUBACK" or reason is None or not is_short:
-            result = self._handle_acknowledgement(command)
-        elif (mid := int.from_bytes(packet[:2], "big")) in client._out_messages:
-            result = client._do_on_publish(mid, reason, _NO_PROPERTIES)
-        return result
+        """Handle an acknowledgement; of its properties nobody reads any."""
+        packet = self._client._in_packet["packet"]
+        if command != "PUBACK" or len(packet) < 2:
+            result: MQTTErrorCode = self._handle_acknowledgement(command)
+            return result
+        code = packet[2] if len(packet) > 2 else 0
+        reason = _ACCEPTED.get(code) or ReasonCode(PacketTypes.PUBACK, identifier=code)
+        self.on_acknowledged(int.from_bytes(packet[:2], "big"), reason)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
@@ -148,7 +144,42 @@ class BufferedClient(aiomqtt.Client):
             client._sock = sock = BufferedSocket(sock)
         super()._on_socket_open(client, userdata, sock)
 
+    # Sockets take nearly all packets at once. The library's way to write one, which waits for an
+    # event of the socket, takes five calls of the system beside the one that writes.
 
-def _joins(command: int) -> bool:
-    """Check for a packet that does not change the state of the connection."""
-    return command & 0xF0 in (_PUBACK, _PUBLISH)
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Write in the next turn of the loop, with all packets that are queued until then."""
+        if self._connected.done():
+            self._loop.call_soon(self._write, client, userdata, sock)
+        else:
+            # A thread connects.
+            self._await_room(client, userdata, sock)
+
+    def _await_room(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._has_writer = True
+        super()._on_socket_register_write(client, userdata, sock)
+
+    def _write(self, client: Any, userdata: Any, sock: Any) -> None:
+        if client.socket() is None:
+            return
+        try:
+            client.loop_write()
+        except Exception as error:
+            # As the library does it: the connection broke.
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+            return
+        if client.want_write() and client.socket() is not None:
+            self._await_room(client, userdata, sock)
+
+    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        if self._has_writer:
+            self._has_writer = False
+            super()._on_socket_unregister_write(client, userdata, sock)
+        self.on_written()
+
+
+def _ends_silently(command: int, qos: int) -> bool:
+    """Check for a packet after whose last byte paho has nothing more to do."""
+    kind = command & 0xF0
+    return kind == _PUBACK or (kind == _PUBLISH and qos > 0)

@@ -477,7 +477,9 @@ class Submit(Payload, frozen=True):
 class OrderQuery(Payload, frozen=True):
     """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
-    For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id.
+    For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id. The
+    reply to a ``partial`` query is what was ``found`` in a part of the orders, and in ``next`` the
+    place where the next part begins, null after the last one.
     """
 
     status: StatusName | None = None
@@ -490,6 +492,7 @@ class OrderQuery(Payload, frozen=True):
     before: Count | None = None
     beyond: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    partial: bool = False
 
 
 class RunQuery(OrderQuery, frozen=True):

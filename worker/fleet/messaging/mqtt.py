@@ -8,23 +8,23 @@ bounded, and drops messages silently).
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import random
 import re
 import socket
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from worker.errors import UsageError
 from worker.fleet.messaging.address import Address
-from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.bus import (
     AccessDenied,
     Arrival,
@@ -43,11 +43,11 @@ from worker.fleet.messaging.packets import (
     MIN_PACKET_BYTES,
     PACKET_ENVELOPE_BYTES,
 )
+from worker.fleet.messaging.publishing_client import ACCESS_DENIED, PublishingClient
 from worker.util.machine_clock import monotonic_s
 
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
-WATCH_S = 1.0
 MAX_BACKOFF_S = 5.0
 STABLE_S = 10.0
 # A connection that brings nothing any more is noticed within twice this time.
@@ -55,84 +55,18 @@ KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
 """The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
-# Bad user name or password, not authorized, bad authentication method. Other reasons, such as a
-# quota or a ban for too many connections, are of one message or of the moment.
-_ACCESS_DENIED = (0x86, 0x87, 0x8C)
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
 
 
-class _Client(BufferedClient):
-    """A client that reports why the broker refuses a message; aiomqtt drops these reasons."""
+@dataclass(slots=True)
+class _Lane:
+    """Messages that wait to be sent, of which no more than ``limit`` are in flight."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        # The sent messages that are not acknowledged, each with the time when that is too late.
-        self._sending: dict[int, tuple[asyncio.Future[None], float]] = {}
-        self.max_packet_bytes = MAX_PACKET_BYTES
-
-    def _on_connect(
-        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
-    ) -> None:
-        announced = getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES)
-        self.max_packet_bytes = min(MAX_PACKET_BYTES, announced)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
-    ) -> None:
-        sent, _ = self._sending.get(mid, (None, 0.0))
-        if sent is None or sent.done():
-            return
-        if reason_code.is_failure:
-            kind = AccessDenied if reason_code.value in _ACCESS_DENIED else BrokerRefusal
-            sent.set_exception(kind(str(reason_code)))
-        else:
-            sent.set_result(None)
-
-    async def publish_acknowledged(self, message: Message) -> None:
-        """Publish with QoS 1. Raises :class:`BrokerRefusal` where the broker refuses that."""
-        info = self._client.publish(
-            message.topic, message.payload, 1, message.retain, _properties(message)
-        )
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
-        try:
-            await self._sent(info.mid)
-        except BrokerRefusal as reason:
-            text = f"the broker refuses messages on {message.topic}: {reason}"
-            raise type(reason)(text) from reason
-
-    async def publish_unacknowledged(self, message: Message) -> None:
-        """Publish with QoS 0, and wait until the connection has taken the message."""
-        info = self._client.publish(
-            message.topic, message.payload, 0, message.retain, _properties(message)
-        )
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
-        if not info.is_published():
-            await self._sent(info.mid)
-
-    async def _sent(self, id: int) -> None:
-        # Without a timeout of its own: that would cost as much as all else here.
-        loop = asyncio.get_running_loop()
-        sent = loop.create_future()
-        self._sending[id] = sent, loop.time() + self.timeout
-        try:
-            await sent
-        finally:
-            del self._sending[id]
-
-    async def watch(self) -> None:
-        """Fail the messages that the broker does not acknowledge in time, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(WATCH_S)
-            late = [sent for sent, end in self._sending.values() if loop.time() >= end]
-            for sent in late:
-                if not sent.done():
-                    sent.set_exception(aiomqtt.MqttError("the broker acknowledges no message"))
+    limit: int
+    queue: Outbound = field(default_factory=Outbound)
+    in_flight: int = 0
 
 
 class MqttBus:
@@ -158,13 +92,14 @@ class MqttBus:
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._outbox = Outbound()
-        self._bulk = Outbound()
+        self._usual = _Lane(MAX_IN_FLIGHT)
+        self._bulk = _Lane(MAX_BULK_IN_FLIGHT)
         self._dropped = self._dropped_before = 0
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
-        self._client: _Client | None = None
+        self._packet_bytes = max_packet_bytes
+        self._client: PublishingClient | None = None
         self._refusal: AccessDenied | None = None
         self._context = address.context()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -177,8 +112,8 @@ class MqttBus:
         # The last messages, such as the presence, should leave; a dead broker must not delay it.
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await self._outbox.join()
-                await self._bulk.join()
+                await self._usual.queue.join()
+                await self._bulk.queue.join()
         await end_tasks(self._connection_task)
 
     @property
@@ -187,7 +122,7 @@ class MqttBus:
 
     @property
     def waiting(self) -> tuple[int, int]:
-        return len(self._inbox), self._outbox.qsize() + self._bulk.qsize()
+        return len(self._inbox), self._usual.queue.qsize() + self._bulk.queue.qsize()
 
     @property
     def oldest_s(self) -> float:
@@ -203,9 +138,10 @@ class MqttBus:
 
     def publish(self, message: Message) -> None:
         if self._client is not None:
-            queue = self._bulk if message.bulk else self._outbox
-            if not queue.offer(message):
+            lane = self._bulk if message.bulk else self._usual
+            if not lane.queue.offer(message):
                 self._note_dropped()
+            self._send_waiting(lane)
 
     def _note_dropped(self) -> None:
         if self._dropped == self._dropped_before:
@@ -214,7 +150,8 @@ class MqttBus:
 
     def _note_relieved(self) -> None:
         """Notify of the end of a congestion, so that what no sender retransmits is sent again."""
-        if self._dropped > self._dropped_before and self._outbox.empty() and self._bulk.empty():
+        is_empty = self._usual.queue.empty() and self._bulk.queue.empty()
+        if is_empty and self._dropped > self._dropped_before:
             self._inbox.put(Congestion(dropped=self._dropped - self._dropped_before))
             self._dropped_before = self._dropped
 
@@ -222,7 +159,9 @@ class MqttBus:
         if self._client is None:
             raise ConnectionError("not connected to the broker")
         confirmation: Confirmation = asyncio.get_running_loop().create_future()
-        (self._bulk if message.bulk else self._outbox).put_nowait((message, confirmation))
+        lane = self._bulk if message.bulk else self._usual
+        lane.queue.put_nowait((message, confirmation))
+        self._send_waiting(lane)
         await confirmation
 
     def subscribe(self, filter: str) -> None:
@@ -232,11 +171,11 @@ class MqttBus:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _subscribe(self, client: _Client, filter: str) -> None:
+    async def _subscribe(self, client: PublishingClient, filter: str) -> None:
         with suppress(aiomqtt.MqttError):  # repeated with the next connection
             await self._subscribe_or_raise(client, filter)
 
-    async def _subscribe_or_raise(self, client: _Client, filter: str) -> None:
+    async def _subscribe_or_raise(self, client: PublishingClient, filter: str) -> None:
         (code,) = await client.subscribe(filter, qos=1)
         if getattr(code, "is_failure", False):
             raise aiomqtt.MqttError(f"the broker refuses the subscription to {filter}: {code}")
@@ -262,7 +201,7 @@ class MqttBus:
             except MqttConnectError as error:
                 reason = f"the broker {self._address} refuses the connection: {error}"
                 # After a first success the reason may be temporary, such as a change of passwords.
-                if not connected_before and _code(error) in _ACCESS_DENIED:
+                if not connected_before and _code(error) in ACCESS_DENIED:
                     self._refusal = AccessDenied(reason)
                 self._inbox.put(Disconnected(reason))
             except (aiomqtt.MqttError, OSError) as error:
@@ -278,7 +217,7 @@ class MqttBus:
         reason = _reason(error)
         return reason if connected_before else f"cannot connect to {self._address}: {reason}"
 
-    def _connection(self) -> _Client:
+    def _connection(self) -> PublishingClient:
         inbox = self._inbox
 
         class Tap(asyncio.Queue[aiomqtt.Message]):
@@ -293,7 +232,7 @@ class MqttBus:
         connect.MaximumPacketSize = self._max_packet_bytes
         # Without it the system delays small messages by up to 40 ms.
         nodelay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        return _Client(
+        return PublishingClient(
             self._address.host,
             self._address.port,
             username=self._address.username,
@@ -314,7 +253,7 @@ class MqttBus:
             logger=_LOG,
         )
 
-    async def _serve(self, client: _Client) -> None:
+    async def _serve(self, client: PublishingClient) -> None:
         packet_bytes = min(self._max_packet_bytes, client.max_packet_bytes)
         if packet_bytes < MIN_PACKET_BYTES:
             raise aiomqtt.MqttError(
@@ -322,43 +261,62 @@ class MqttBus:
                 f"{MIN_PACKET_BYTES:,} are needed"
             )
         self._max_message_bytes = self._payload_limit(packet_bytes)
+        self._packet_bytes = packet_bytes
         self._client = client
+        client.on_written = self._send_all_waiting
         self._inbox.put(Connected())
-        # One task for each message in flight, because a publish waits for its acknowledgement.
-        queues = [self._outbox] * MAX_IN_FLIGHT + [self._bulk] * MAX_BULK_IN_FLIGHT
-        senders = [asyncio.create_task(self._send(client, queue, packet_bytes)) for queue in queues]
-        senders.append(asyncio.create_task(client.watch()))
+        watcher = asyncio.create_task(client.watch())
         try:
             async for _ in client.messages:
                 pass  # the tap receives them all: this ends with the connection
         finally:
             self._client = None
-            await end_tasks(*senders)
+            await end_tasks(watcher)
+            client.fail_unacknowledged(ConnectionError("the connection to the broker broke"))
 
-    async def _send(self, client: _Client, queue: Outbound, packet_bytes: int) -> None:
-        while True:
-            message, confirmation = await queue.get()
-            failure: Exception | None = ConnectionError("the connection to the broker broke")
-            try:
-                _check_size(message, packet_bytes)
-                if confirmation is not None or message.retain:
-                    await client.publish_acknowledged(message)
-                else:
-                    await client.publish_unacknowledged(message)
-                failure = None
-            except (aiomqtt.MqttError, ValueError) as error:
-                failure = ConnectionError(str(error))
-                _LOG.debug("message.not_sent: %s", error)
-            except BrokerRefusal as error:
-                failure = error
-            finally:
-                # Also where this task is cancelled, as the connection is gone.
-                _settle(confirmation, failure)
-                queue.task_done()
-            self._note_relieved()
+    def _send_all_waiting(self) -> None:
+        for lane in (self._usual, self._bulk):
+            self._send_waiting(lane)
+
+    def _send_waiting(self, lane: _Lane) -> None:
+        """Send messages of a lane while the connection takes them and few are in flight."""
+        client = self._client
+        if client is None:
+            return
+        while not lane.queue.empty() and max(lane.in_flight, client.unwritten) < lane.limit:
+            self._send(client, lane, *lane.queue.get_nowait())
+        self._note_relieved()
+
+    def _send(
+        self,
+        client: PublishingClient,
+        lane: _Lane,
+        message: Message,
+        confirmation: Confirmation | None,
+    ) -> None:
+        lane.in_flight += 1
+        failure: Exception | None = None
+        try:
+            _check_size(message, self._packet_bytes)
+            if confirmation is not None or message.retain:
+                settle = functools.partial(self._acknowledged, lane, confirmation)
+                return client.publish_acknowledged(message, settle)
+            client.publish_unacknowledged(message)
+        except (aiomqtt.MqttError, ValueError) as error:
+            failure = ConnectionError(str(error))
+            _LOG.debug("message.not_sent: %s", error)
+        except BrokerRefusal as error:
+            failure = error
+        _sent(lane, confirmation, failure)
+
+    def _acknowledged(
+        self, lane: _Lane, confirmation: Confirmation | None, failure: Exception | None
+    ) -> None:
+        _sent(lane, confirmation, failure)
+        self._send_waiting(lane)
 
     def _drop_unsent(self) -> None:
-        for queue in (self._outbox, self._bulk):
+        for queue in (self._usual.queue, self._bulk.queue):
             while not queue.empty():
                 _, confirmation = queue.get_nowait()
                 _settle(confirmation, ConnectionError("the connection to the broker broke"))
@@ -375,6 +333,12 @@ def _check_size(message: Message, packet_bytes: int) -> None:
             f"a message on {message.topic} has {len(message.payload):,} bytes, and the limit of a "
             f"packet is {packet_bytes:,}"
         )
+
+
+def _sent(lane: _Lane, confirmation: Confirmation | None, failure: Exception | None) -> None:
+    lane.in_flight -= 1
+    _settle(confirmation, failure)
+    lane.queue.task_done()
 
 
 def _settle(confirmation: Confirmation | None, failure: Exception | None) -> None:
@@ -408,25 +372,6 @@ def _received(item: aiomqtt.Message) -> Message:
         reply_to=getattr(properties, "ResponseTopic", ""),
         correlation=getattr(properties, "CorrelationData", b""),
     )
-
-
-def _properties(message: Message) -> Properties | None:
-    structured = message.content_type != "application/json"
-    optional = (message.reply_to, message.correlation, message.expiry_s, message.properties)
-    if not (any(optional) or structured):
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if message.reply_to:
-        properties.ResponseTopic = message.reply_to
-    if message.correlation:
-        properties.CorrelationData = message.correlation
-    if message.expiry_s:
-        properties.MessageExpiryInterval = message.expiry_s
-    if structured:
-        properties.ContentType = message.content_type
-    if message.properties:
-        properties.UserProperty = list(message.properties)
-    return properties
 
 
 def _will(message: Message | None) -> aiomqtt.Will | None:

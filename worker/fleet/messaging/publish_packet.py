@@ -1,8 +1,9 @@
-"""Decoder of the messages that a broker sends (MQTT 5), in time in proportion to their size. Pure.
+"""Packets of messages (MQTT 5): encoded, and decoded in time in proportion to their size. Pure.
 
-Paho's copies the rest of the packet after each property, and ends the connection for what brokers
-let through: U+FEFF in a text, which MQTT allows, or an odd number. The broker sends such a message
-again on the next connection, so one of it would keep all others away.
+Paho's decoder copies the rest of the packet after each property, and ends the connection for what
+brokers let through: U+FEFF in a text, which MQTT allows, or an odd number. The broker sends such a
+message again on the next connection, so one of it would keep all others away. Its encoder, with the
+objects around it, took a tenth of the time of a fleet.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from worker.fleet.messaging.bus import Message, problem_of
+from worker.fleet.messaging.packets import MAX_PACKET_BYTES
 
 MAX_PROPERTIES_BYTES: Final = 128 * 1024
 """The properties of a message that are decoded: a short one takes some hundred bytes of memory."""
@@ -110,3 +114,58 @@ def _properties(reader: _PacketReader, size: int) -> Properties:
     if subscriptions:
         properties.SubscriptionIdentifier = subscriptions
     return properties
+
+
+PUBLISH: Final = 0x30
+MAX_FIELD_BYTES: Final = 0xFFFF
+
+
+def encode_publish(message: Message, id: int | None = None) -> tuple[int, bytearray]:
+    """Encode a message; one with an ``id`` is to be acknowledged (QoS 1).
+
+    Return the first byte of the packet, and the packet. Raises :class:`ValueError` for what MQTT
+    has no form for.
+    """
+    if problem := problem_of(message, MAX_PACKET_BYTES):
+        raise ValueError(f"cannot publish {problem}")
+    command = PUBLISH | (0 if id is None else 2) | message.retain
+    head = _field(message.topic.encode())
+    if id is not None:
+        head += id.to_bytes(2, "big")
+    properties = _encoded_properties(message)
+    head += _varying_number(len(properties)) + properties
+    packet = bytearray((command,))
+    packet += _varying_number(len(head) + len(message.payload))
+    packet += head
+    packet += message.payload
+    return command, packet
+
+
+def _encoded_properties(message: Message) -> bytes:
+    parts = []
+    if message.reply_to:
+        parts += [b"\x08", _field(message.reply_to.encode())]
+    if message.correlation:
+        parts += [b"\x09", _field(message.correlation)]
+    if message.expiry_s:
+        parts += [b"\x02", message.expiry_s.to_bytes(4, "big")]
+    if message.content_type != "application/json":
+        parts += [b"\x03", _field(message.content_type.encode())]
+    for name, value in message.properties:
+        parts += [b"\x26", _field(name.encode()), _field(value.encode())]
+    return b"".join(parts)
+
+
+def _field(data: bytes) -> bytes:
+    if len(data) > MAX_FIELD_BYTES:
+        raise ValueError(f"a field of {len(data):,} bytes, and the most is {MAX_FIELD_BYTES:,}")
+    return len(data).to_bytes(2, "big") + data
+
+
+def _varying_number(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

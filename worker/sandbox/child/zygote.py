@@ -1,10 +1,10 @@
 """Zygote: a small process without threads that has the engine loaded and forks once per run.
 
-It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
-as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
-``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle does not load. Only the
-zygote reaps its children, so a kill never reaches a process id that was used again. When its parent
-goes, it kills its children and exits.
+It receives requests from its parent, one a line: ``run NAME`` and ``runner NAME`` with the channel
+of the process attached as a file descriptor, and ``kill NAME``. It sends the notices ``ready``,
+``started NAME PID`` and ``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle
+does not load. Only the zygote reaps its children, so a kill never reaches a process id that was
+used again. When its parent goes, it kills its children and exits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.engine.failures import EngineFault, ScriptError
@@ -41,7 +41,6 @@ from worker.sandbox.protocol import (
     ConditionRequest,
     FrameSender,
     RealmContents,
-    RunnerRequest,
     RunRequest,
 )
 from worker.sandbox.python.imports import import_ahead
@@ -80,9 +79,10 @@ def main() -> None:
     # The instance of every run: a child inherits it, with the pages that only the image has.
     engine = Engine(image, metered=contents.metered)
     leave_world(user)
-    # A collection in a child would write to every object's header, and copy the shared pages.
-    gc.collect()
+    # A collection in a child would write to every object's header, and copy the shared pages. None
+    # here: it would take as long as a run, for the little garbage of the imports.
     gc.freeze()
+    gc.enable()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         Zygote(control, engine, image).serve()
 
@@ -147,12 +147,13 @@ class Zygote:
         control = self._control.fileno()
         while True:
             readable, _, _ = select.select([control, self._wake], [], [])
+            # First, as the parent waits for the end, and the warm-up would come before it.
+            if control in readable and not self._handle_requests():
+                return self._kill_all()
             if self._wake in readable:
                 os.read(self._wake, 4096)
                 self._reap()
                 self._warm_up()
-            if control in readable and not self._handle_requests():
-                return self._kill_all()
 
     def _notify(self, *words: object) -> None:
         self._control.sendall((" ".join(map(str, words)) + "\n").encode())
@@ -165,22 +166,23 @@ class Zygote:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             request, name = line.decode().split(" ", 1)
-            if request == "run":
-                self._fork(name, descriptors.pop(0))
-            else:
+            if request == "kill":
                 self._kill(name)
+            else:
+                serve = self._serve_runs if request == "runner" else self._serve_request
+                self._fork(name, descriptors.pop(0), serve)
         return True
 
-    def _fork(self, name: str, descriptor: int) -> None:
+    def _fork(self, name: str, descriptor: int, serve: Callable[[socket.socket], None]) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_child(descriptor)
+            self._become_child(descriptor, serve)
         os.close(descriptor)
         self._children[pid] = name
         self._notify("started", name, pid)
 
-    def _become_child(self, descriptor: int) -> None:
-        """Release what belongs to the zygote, serve the request, and exit."""
+    def _become_child(self, descriptor: int, serve: Callable[[socket.socket], None]) -> None:
+        """Release what belongs to the zygote, serve the channel, and exit."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -188,7 +190,7 @@ class Zygote:
             # fork() clears the parent-death signal, so it is set again here.
             harden()
             close_all_but({descriptor, *self._files, *self._confinement.descriptors()})
-            self._serve(socket.socket(fileno=descriptor))
+            serve(socket.socket(fileno=descriptor))
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY
@@ -200,14 +202,16 @@ class Zygote:
             # Not sys.exit: handlers and buffers of the zygote must not run in its child.
             os._exit(status)
 
-    def _serve(self, channel: socket.socket) -> None:
+    def _serve_runs(self, channel: socket.socket) -> None:
+        forbid_files()
+        metered = self._engine.runtime.code.metered
+        serve_runs(channel, self._image, self._confinement, metered=metered)
+
+    def _serve_request(self, channel: socket.socket) -> None:
         request = receive_request(channel)
         forbid_files()
         # Limits come after the request: reading it may need more than a run is allowed.
-        if isinstance(request, RunnerRequest):
-            metered = self._engine.runtime.code.metered
-            serve_runs(channel, self._image, self._confinement, metered=metered)
-        elif isinstance(request, ConditionRequest):
+        if isinstance(request, ConditionRequest):
             limit_data(memory_of(request.request))
             self._confinement.confine(Profile.JAVASCRIPT)
             serve_conditions(request, self._engine, channel)
@@ -253,12 +257,12 @@ def memory_of(request: RunRequest) -> int:
     return request.limits.memory_bytes * (1 if has_python else JAVASCRIPT_SHARE)
 
 
-def receive_request(channel: socket.socket) -> RunRequest | ConditionRequest | RunnerRequest:
+def receive_request(channel: socket.socket) -> RunRequest | ConditionRequest:
     """Receive what :func:`worker.sandbox.protocol.encode_request` encodes."""
     (length,) = REQUEST_LENGTH.unpack(_receive_exactly(channel, REQUEST_LENGTH.size))
     # The parent is trusted, and nothing but the parent writes before the request is read.
     request = pickle.loads(_receive_exactly(channel, length))  # noqa: S301
-    assert isinstance(request, RunRequest | ConditionRequest | RunnerRequest)
+    assert isinstance(request, RunRequest | ConditionRequest)
     return request
 
 
@@ -271,7 +275,3 @@ def _receive_exactly(channel: socket.socket, length: int) -> bytearray:
             raise ConnectionResetError("the parent closed the channel")
         view = view[count:]
     return data
-
-
-if __name__ == "__main__":
-    main()

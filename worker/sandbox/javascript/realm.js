@@ -17,7 +17,7 @@
   const InternalError = globalThis.InternalError;
   const flags = { oom: false, security: false };
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
-  const jobs = new Map(); // file -> {run, sites, exports, adaptors}
+  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors}; steps with the same code share one
   const conditions = []; // index -> (state, upstreamStepId, console) => value
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
@@ -146,7 +146,7 @@
     if (text !== error.message) return text;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
-    return text + missingAdaptor(text, jobs.get(frames[0]?.file));
+    return text + missingAdaptor(text, jobOf(frames[0]?.file));
   }
 
   const classWithoutNew = (name) => (name ? `Class constructor ${name} cannot be invoked without 'new'` : "Class constructors cannot be invoked without 'new'");
@@ -158,7 +158,8 @@
     return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
-  const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
+  const jobOf = (file) => (file === step?.file ? step.job : jobs.get(file));
+  const siteOf = (frame) => jobOf(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
 
   // Scripts whose functions stand in for those of the language.
   const LANGUAGE = ["dates.js", "inspect.js", "language.js", "locale.js", "syntax_errors.js"];
@@ -168,7 +169,9 @@
     const name = site.getFunctionName() ?? "";
     const file = site.isNative() ? "" : (site.getFileName() ?? "");
     if (site.isNative() || LANGUAGE.includes(file)) return { name, file: "", line: 0, column: 0 };
-    return { name, file, line: site.getLineNumber() - 1, column: site.getColumnNumber() };
+    // Code that several steps share has the file of the first of them.
+    const own = file === step?.job.file ? step.file : file;
+    return { name, file: own, line: site.getLineNumber() - 1, column: site.getColumnNumber() };
   }
 
   // Before anything is done with it: a message of 40 MB would be copied, searched and encoded for
@@ -489,7 +492,7 @@
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
   const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
 
-  function moduleFor({ file, adaptors: specifiers }, name, line = 0, column = 0, names = []) {
+  function moduleFor({ file, job: { adaptors: specifiers } }, name, line = 0, column = 0, names = []) {
     const wanted = baseOf(name);
     const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
     if (own === undefined && wanted !== COMMON) throw placed(mark(new Error(`module not allowed: ${name}`), "ImportError"), file, line, column);
@@ -612,7 +615,8 @@
     throw new SyntaxError(message);
   };
 
-  async function execute(job, state) {
+  async function execute(step, state) {
+    const { job } = step;
     checkInstalled(job.adaptors);
     const shared = await sharedNames();
     const thunks = [];
@@ -628,8 +632,8 @@
       meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
       defer,
-      import: (name, ...place) => moduleFor(job, name, ...place),
-      dynamicImport: async (name) => moduleFor(job, String(name)),
+      import: (name, ...place) => moduleFor(step, name, ...place),
+      dynamicImport: async (name) => moduleFor(step, String(name)),
     };
     await job.run.call(undefined, $worker);
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
@@ -644,9 +648,9 @@
   const notJson = (value) =>
     `"undefined" is not valid JSON: the step returned a ${typeof value}, no state (an operation in a callback is called with (state))`;
 
-  async function perform(step, job, upstream, ...more) {
+  async function perform(step, upstream, ...more) {
     step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
-    const returned = await execute(job, step.state);
+    const returned = await execute(step, step.state);
     if (typeof returned === "function" || typeof returned === "symbol") throw new SyntaxError(notJson(returned));
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
@@ -688,9 +692,9 @@
 
     begin(file, stepId, upstream, defaults, configuration, credentials) {
       reset();
-      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
+      const mine = { id: stepId, file: `job:${stepId}`, job: jobs.get(file), upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
-      perform(mine, jobs.get(file), upstream, defaults, configuration, credentials).then(
+      perform(mine, upstream, defaults, configuration, credentials).then(
         () => {
           mine.settled = true;
         },

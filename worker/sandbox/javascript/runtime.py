@@ -48,7 +48,8 @@ class JavaScript:
         self.call: Callable[[int, str, str], None] = lambda number, kind, text: None
         self._engine = engine
         self._jobs: dict[str, CompiledJob] = {}
-        self._sources: dict[str, Step] = {}
+        self._files: dict[tuple[int, tuple[str, ...]], str] = {}
+        """The file of each function, by the identity of its job and by its adaptors."""
         self._conditions: dict[str, int] = {}
         self._shared: frozenset[str] = frozenset()
         self._prefixes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
@@ -85,7 +86,11 @@ class JavaScript:
 
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
-        self._jobs[file], self._sources[file] = job, step
+        self._jobs[file] = job
+        # Steps with the same source have the same job. As a step that runs more than once does,
+        # they share its function, which keeps nothing of an execution.
+        if self._files.setdefault((id(job), step.adaptors), file) != file:
+            return None
         try:
             self._engine.evaluate(_function_of(job, self._prefix(step, job)), file)
         except EvaluationError as error:
@@ -157,12 +162,15 @@ class JavaScript:
 
     def _execute(self, step: Step, *texts: str) -> Outcome:
         try:
-            output = self._engine.step(f"job:{step.id}", step.id, *texts)
+            output = self._engine.step(self._file(step), step.id, *texts)
         except OutOfMemory:
             raise
         except ScriptError as error:
             return _aborted(step, self._uncaught(error))
         return self._settled(step) if output is None else Outcome(state=output)
+
+    def _file(self, step: Step) -> str:
+        return self._files[id(self._jobs[f"job:{step.id}"]), step.adaptors]
 
     def _settled(self, step: Step) -> Outcome:
         result, escaped = self._settle()

@@ -29,7 +29,6 @@ from worker.core.events import (
     Timestamp,
 )
 from worker.core.outcome import StepError
-from worker.core.plan import Plan
 from worker.sandbox.dataclip import IdSequence
 from worker.sandbox.parent.host import TrafficExceeded
 from worker.sandbox.protocol import (
@@ -41,10 +40,7 @@ from worker.sandbox.protocol import (
     ProtocolError,
     RunRequest,
 )
-from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
-from worker.util.identity import Identical
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
-from worker.util.size_in_memory import size_in_memory
 
 LEVELS: Final = NESTING_LIMIT + ENVELOPE_LEVELS
 OVERHEAD_BYTES: Final = 256 * 1024
@@ -53,6 +49,8 @@ _SPELLING: Final = 6
 """Bytes that a character of a text may take in JSON, as ``\\u0000``."""
 _CUT_NOTE: Final = 200
 """Characters that the note of a text that was cut adds to it, at most."""
+_BESIDE_NAMES: Final = 8
+"""Characters that stand around the id and the name of a step."""
 MAX_ERROR_CHARACTERS: Final = 500
 _MAX_DIGITS: Final = 4300
 """Digits of the longest integer that Python reads."""
@@ -157,40 +155,18 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class PlanSteps(Struct, frozen=True):
-    """What the frames of a plan's runs may name: each step's name, and the targets of its edges.
-
-    ``header_bytes`` is the size that ids and names may have in one header.
-    """
-
-    names: dict[str, str]
-    targets: dict[str, frozenset[str]]
-    header_bytes: int
-
-
-@cached_within(MAX_KEPT_BYTES, lambda steps, key: size_in_memory(key.value))
-def _plan_steps(key: Identical[Plan]) -> PlanSteps:
-    plan = key.value
-    characters = sum(len(step.id) + len(step.name) + 8 for step in plan.steps)
-    return PlanSteps(
-        names={step.id: step.name for step in plan.steps},
-        targets={step.id: frozenset(edge.target for edge in step.edges) for step in plan.steps},
-        header_bytes=_SPELLING * (len(plan.name) + characters),
-    )
-
-
 class RunFrames:
     """Decodes what the process of one run sends, and checks it against the run's request."""
 
     def __init__(self, request: RunRequest) -> None:
         self._request = request
         self._limits = limits = request.limits
-        self._plan = _plan_steps(Identical(request.plan))
+        self._plan = request.plan
         self._decoder = FrameDecoder(
             decode_frame,
             max_header_bytes=OVERHEAD_BYTES
             + _SPELLING * limits.log_payload_bytes
-            + self._plan.header_bytes,
+            + _SPELLING * (self._plan.name_characters + _BESIDE_NAMES * len(self._plan.steps)),
             check_size=self._check_size,
         )
         self.stream = EventStream(request.run_id)
@@ -200,6 +176,11 @@ class RunFrames:
         self._executions: Counter[str] = Counter()
         self._open: StepStart | None = None
         self._last_call = self._log_lines = self._log_characters = 0
+
+    @property
+    def unread(self) -> bytes:
+        """The bytes of a frame that is not complete."""
+        return self._decoder.unread
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, str]]:
         """Yield the frames that ``data`` completes, each with its body; an event has its dataclip.
@@ -270,7 +251,8 @@ class RunFrames:
     def _check_step_start(self, event: StepStart) -> None:
         job_id = event.job_id
         _require(self._open is None, "step:start while another step runs")
-        _require(self._plan.names.get(job_id) == event.job_name, "an unknown step")
+        _require(job_id in self._plan.index, "an unknown step")
+        _require(self._plan.step(job_id).name == event.job_name, "another name of a step")
         _require(event.execution == self._executions[job_id], "an execution out of order")
         _require(self._ids.has(event.input_dataclip_id), "an unknown dataclip")
         _require(self._ids.advances(event.step_id), "a step_id out of order")
@@ -294,7 +276,8 @@ class RunFrames:
         step = self._open
         if step is None or step.step_id != event.step_id or step.job_id != event.job_id:
             raise ProtocolError("step:complete of a step that does not run")
-        _require(self._plan.targets[step.job_id].issuperset(event.next), "a step without an edge")
+        targets = {edge.target for edge in self._plan.step(step.job_id).edges}
+        _require(targets.issuperset(event.next), "a step without an edge")
         _require(self._ids.has(event.output_dataclip_id), "an unknown dataclip")
         _require(event.output_dataclip is None, "a dataclip within a header")
         self._check_end(event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Self
 
 from worker.core.event_stream import EventStream
@@ -27,7 +27,6 @@ from worker.sandbox.parent.run_process import (
     ZYGOTE_GONE,
     RequestUnreadError,
     RunProcess,
-    ignore_exit,
 )
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
 from worker.sandbox.parent.zygote_client import (
@@ -35,6 +34,7 @@ from worker.sandbox.parent.zygote_client import (
     ZygoteClient,
     ZygoteError,
     cause_of_exit,
+    ignore_exit,
 )
 from worker.sandbox.protocol import (
     USUAL_REALM,
@@ -125,7 +125,8 @@ class ProcessPool:
             except ZygoteError:
                 await self._discard(zygote)
                 raise
-        await self._evict_idle()
+        if len(self._zygotes) > MAX_ZYGOTES:
+            await self._evict_idle()
         return zygote
 
     async def _evict_idle(self) -> None:
@@ -134,16 +135,6 @@ class ProcessPool:
             is_unused = not self._users[realm] and zygote.listening and self._is_idle(zygote)
             if len(self._zygotes) > MAX_ZYGOTES and is_unused:
                 await self._discard(zygote)
-
-    @contextlib.contextmanager
-    def _using(self, realm: RealmContents) -> Iterator[None]:
-        """Keep the zygote with this realm from being stopped for others."""
-        self._users[realm] += 1
-        try:
-            yield
-        finally:
-            # Without zeros, which ``-=`` of an item would keep: a worker may see many realms.
-            self._users -= Counter((realm,))
 
     async def execute(
         self,
@@ -159,34 +150,58 @@ class ProcessPool:
         """
         if cancel is not None and cancel.is_set():
             return _complete_unstarted(request, CANCELLED, receive)
-        with self._using(request.realm):
-            unloaded = await self._started(request.realm)
-            if unloaded is not None:
-                return _complete_unstarted(request, unloaded, receive)
-            async with self._slots:
-                for _ in range(MAX_ATTEMPTS):
-                    try:
-                        zygote = await self._ready_zygote(request.realm)
-                        if not has_only_javascript(request):
-                            return await RunProcess(zygote, request, receive, host).run(cancel)
-                        runner = self._take_runner(zygote)
-                        try:
-                            return await RunOnRunner(runner, request, receive, host).run(cancel)
-                        finally:
-                            self._give_back(zygote, runner)
-                    # In both cases the process executed nothing, so no step of the run runs twice.
-                    except RequestUnreadError:
-                        error = PROCESS_GONE
-                    except ZygoteError:
-                        error = ZYGOTE_GONE
-                        await self._discard_gone(request.realm)
-        return _complete_unstarted(request, error, receive)
+        realm = request.realm
+        # Keeps the zygote with this realm from being stopped for others.
+        self._users[realm] += 1
+        try:
+            error = await self._started(realm)
+            if error is None:
+                async with self._slots:
+                    error = await self._attempt(request, receive, cancel, host)
+        finally:
+            self._users[realm] -= 1
+            if not self._users[realm]:
+                # A worker may see many realms.
+                del self._users[realm]
+        if error is not None:
+            _complete_unstarted(request, error, receive)
+
+    async def _attempt(
+        self,
+        request: RunRequest,
+        receive: Callable[[AnyEvent], None],
+        cancel: asyncio.Event | None,
+        host: Host | None,
+    ) -> StepError | None:
+        """Execute a run in a slot; return the error where none of its processes began it."""
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                zygote = await self._ready_zygote(request.realm)
+                if not has_only_javascript(request):
+                    await RunProcess(zygote, request, receive, host).run(cancel)
+                    return None
+                runner = self._take_runner(zygote)
+                try:
+                    await RunOnRunner(runner, request, receive, host).run(cancel)
+                    return None
+                finally:
+                    self._give_back(zygote, runner)
+            # In both cases the process executed nothing, so no step of the run runs twice.
+            except RequestUnreadError:
+                error = PROCESS_GONE
+            except ZygoteError:
+                error = ZYGOTE_GONE
+                await self._discard_gone(request.realm)
+        return error
 
     async def _started(self, realm: RealmContents) -> StepError | None:
         """Wait until the realm's zygote can fork, for as long as that takes; return the error.
 
         A run waits here and not in a slot, which another run could use meanwhile.
         """
+        zygote = self._zygotes.get(realm)
+        if zygote is not None and zygote.listening:
+            return None
         for _ in range(MAX_ATTEMPTS):
             try:
                 await self._ready_zygote(realm)

@@ -9,7 +9,6 @@ and it comes last.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Callable
 from typing import Protocol
@@ -19,45 +18,32 @@ from worker.core.outcome import StepError
 from worker.sandbox.event_writer import size_of
 from worker.sandbox.limits import timed_out, too_many_events
 from worker.sandbox.parent.frames import CallFrame, Frame, Notice, RunFrames, protocol_error
-from worker.sandbox.parent.host import (
-    CallTraffic,
-    Host,
-    HostCall,
-    HostReply,
-    NoHost,
-    RunTraffic,
-    TrafficExceeded,
-    off_loop,
-)
+from worker.sandbox.parent.host import Host, NoHost, TrafficExceeded
+from worker.sandbox.parent.host_calls import TRAFFIC_EXCEEDED, HostCalls
 from worker.sandbox.parent.zygote_client import (
     ForkedProcess,
     ProcessExit,
     ZygoteError,
     cause_of_exit,
+    ignore_exit,
 )
 from worker.sandbox.protocol import (
     READ_BYTES,
     ProtocolError,
     RunRequest,
-    encode_frame,
     encode_request,
 )
 from worker.util.machine_clock import now_us
 
 BOOT_TIMEOUT_S = 30.0
 WATCH_DELAY_S = 0.005
-"""Time after which a run can be cancelled. Most are over by then, and a task is not cheap."""
-MAX_PENDING_CALLS = 1000
-"""Host calls of one run that may wait for a reply at one time."""
+"""Time after which a run is watched. Most are over by then, and timers and tasks are not cheap."""
 EXIT_TIMEOUT_S = 0.9
 """Time for which a process may live on after its run is complete."""
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
 PROCESS_GONE = StepError(type="ProcessError", message="the run's process ended before the run")
-TRAFFIC_EXCEEDED = StepError(
-    type="OomError", message="requests and replies in flight are over the run's memory limit"
-)
 _KILLED = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
 _BOOT_FAILED = StepError(type="BootError", message="the run did not start")
 
@@ -91,16 +77,14 @@ class RunProcess:
         self._request = request
         self._receive = receive
         self._host = host or NoHost()
-        self._traffic = RunTraffic(request.limits.memory_bytes)
-        self._replying = asyncio.Lock()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._host_calls: HostCalls | None = None
         self._frames = RunFrames(request)
         self._stream = self._frames.stream
         self._loop = asyncio.get_running_loop()
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._cause: StepError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._watch_timer: asyncio.TimerHandle | None = None
+        self._is_limited = False
         self._watcher: asyncio.Task[None] | None = None
         self._stopped: ProcessExit | None = None
         self._is_unread = False
@@ -119,9 +103,7 @@ class RunProcess:
         # As a number: asyncio formats what it does not know yet, and the text of a socket is slow.
         self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
-        self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
-        if cancel is not None:
-            self._watch_timer = self._loop.call_later(WATCH_DELAY_S, self._start_watch, cancel)
+        watch = self._loop.call_later(WATCH_DELAY_S, self._start_watch, cancel)
         try:
             await self._exchange_frames()
             if self._stream.completed:
@@ -146,18 +128,18 @@ class RunProcess:
             self._cause = self._cause or ZYGOTE_GONE
             process_exit = _KILLED
         finally:
+            watch.cancel()
             self._release()
         self._complete(process_exit)
 
     def _release(self) -> None:
         self._stop_timer()
-        if self._watch_timer is not None:
-            self._watch_timer.cancel()
-        self._loop.remove_reader(self._descriptor)
+        self._end_reading()
         self._release_channel()
-        for task in (self._watcher, *self._calls):
-            if task is not None:
-                task.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._host_calls is not None:
+            self._host_calls.cancel()
 
     def _release_channel(self) -> None:
         self._channel.close()
@@ -168,8 +150,12 @@ class RunProcess:
         timer = self._loop.call_later(EXIT_TIMEOUT_S, self._zygote.kill, self._forked.name)
         exited.add_done_callback(lambda _: timer.cancel())
 
-    def _start_watch(self, cancel: asyncio.Event) -> None:
-        self._watcher = self._loop.create_task(self._watch(cancel))
+    def _start_watch(self, cancel: asyncio.Event | None) -> None:
+        """Start to watch for cancellation, and for a process that does not begin."""
+        if not self._is_limited:
+            self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
+        if cancel is not None:
+            self._watcher = self._loop.create_task(self._watch(cancel))
 
     async def _watch(self, cancel: asyncio.Event) -> None:
         await cancel.wait()
@@ -178,12 +164,18 @@ class RunProcess:
     async def _exchange_frames(self) -> None:
         """Send the request, and receive frames until the process closes the channel."""
         # Reading starts first: a process that fails early must not leave a large request blocked.
-        self._loop.add_reader(self._descriptor, self._read)
+        self._start_reading()
         try:
             await self._send(self._encode_request())
         except (BrokenPipeError, ConnectionResetError):
             self._is_unread = True
         await self._drained
+
+    def _start_reading(self) -> None:
+        self._loop.add_reader(self._descriptor, self._read)
+
+    def _end_reading(self) -> None:
+        self._loop.remove_reader(self._descriptor)
 
     async def _send(self, data: bytes) -> None:
         # Most frames fit into the channel at once, which needs no help of the event loop.
@@ -224,6 +216,10 @@ class RunProcess:
             self._kill(CANCELLED)
             if not self._drained.done():
                 self._drained.set_exception(error)
+        # Only now, as the events of a short run come all at once, and it needs no timer.
+        if self._stream.started and not (self._is_limited or self._drained.done()):
+            limits, self._is_limited = self._request.limits, True
+            self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
 
     # Here and not in the run's process: whoever holds the events decides how many they are.
     def _check_event_bytes(self) -> None:
@@ -249,45 +245,10 @@ class RunProcess:
         raise ProtocolError(f"{type(notice).__name__} from the process of one run")
 
     def _handle_call(self, frame: CallFrame, text: str) -> None:
-        call = HostCall(
-            text=text,
-            credential=self._request.configurations.get(frame.step, ""),
-            traffic=CallTraffic(self._traffic),
-            number=frame.number,
-            kind=frame.kind,
-            step=frame.step,
-            execution=frame.execution,
-            now_us=frame.now_us,
-        )
+        if self._host_calls is None:
+            self._host_calls = HostCalls(self._request, self._host, self._send, self._kill)
         self._event_bytes -= size_of(text)
-        # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
-        if len(self._calls) >= MAX_PENDING_CALLS:
-            text = f"more than {MAX_PENDING_CALLS:,} requests wait for a reply"
-            return self._kill(StepError(type="SecurityError", message=text))
-        task = self._loop.create_task(self._reply(call))
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-
-    async def _reply(self, call: HostCall) -> None:
-        try:
-            # The text, the body that is parsed from it, and that body as bytes.
-            call.traffic.hold(3 * len(call.text))
-            await self._send_reply(call, await self._host.handle(call))
-        except TrafficExceeded:
-            self._kill(TRAFFIC_EXCEEDED)
-        except Exception as error:
-            # A defect of the host. The call would else wait until the run's time is over.
-            self._kill(StepError(type="HostError", message=f"the host failed: {error!r}"))
-        finally:
-            call.traffic.release()
-
-    async def _send_reply(self, call: HostCall, reply: HostReply) -> None:
-        header = {"number": call.number, "at_us": reply.at_us}
-        # Two replies at once would interleave their bytes on the channel.
-        async with self._replying:
-            frame = await off_loop(encode_frame, header, reply.text, size_bytes=len(reply.text))
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                await self._send(frame)
+        self._host_calls.start(frame, text)
 
     def _handle_event(self, event: AnyEvent) -> None:
         if type(event) is RunStart:
@@ -297,11 +258,10 @@ class RunProcess:
             self._stop_reading()
 
     def _begin(self) -> None:
-        limits = self._request.limits
-        self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
+        """Take note that the run has started."""
 
     def _stop_reading(self) -> None:
-        self._loop.remove_reader(self._descriptor)
+        self._end_reading()
         if not self._drained.done():
             self._drained.set_result(None)
 
@@ -324,8 +284,3 @@ class RunProcess:
         memory_bytes = process_exit.peak_bytes
         for event in self._stream.complete(error, now_us=now_us(), memory_bytes=memory_bytes):
             self._receive(event)
-
-
-def ignore_exit(exited: asyncio.Future[ProcessExit]) -> None:
-    """Mark the result of a future as retrieved, or asyncio logs its exception."""
-    exited.cancelled() or exited.exception()

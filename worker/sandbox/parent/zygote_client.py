@@ -8,7 +8,6 @@ import itertools
 import json
 import signal
 import socket
-import subprocess
 from dataclasses import dataclass
 
 from worker.core.outcome import OUT_OF_MEMORY, StepError
@@ -16,6 +15,13 @@ from worker.errors import WorkerError
 from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
+from worker.sandbox.parent.zygote_ahead import (
+    RUNNER,
+    USUAL_CONTENTS,
+    ZYGOTE,
+    request_process,
+    take_started,
+)
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
     USUAL_REALM,
@@ -58,6 +64,11 @@ class ForkedProcess:
     exited: asyncio.Future[ProcessExit]
 
 
+def ignore_exit(exited: asyncio.Future[ProcessExit]) -> None:
+    """Mark the result of a future as retrieved, or asyncio logs its exception."""
+    exited.cancelled() or exited.exception()
+
+
 class ZygoteClient:
     """Starts one zygote process with a realm loaded, and has it fork and kill.
 
@@ -65,9 +76,13 @@ class ZygoteClient:
     """
 
     def __init__(self, realm: RealmContents = USUAL_REALM) -> None:
-        module, usual = child_process.ZYGOTE
-        contents = usual if realm == USUAL_REALM else json.dumps(realm)
-        self._process, self._control = child_process.start(module, contents)
+        ahead = take_started() if realm == USUAL_REALM else None
+        contents = USUAL_CONTENTS if realm == USUAL_REALM else json.dumps(realm)
+        self._process, self._control, self._runner_channel = ahead or (
+            *child_process.start(ZYGOTE, contents),
+            None,
+        )
+        self._runner: ForkedProcess | None = None
         self._names = itertools.count()
         self._broken = False
         self._exits: dict[str, asyncio.Future[ProcessExit]] = {}
@@ -82,6 +97,10 @@ class ZygoteClient:
         await asyncio.shield(self._booting)
 
     async def _boot(self) -> None:
+        if self._runner_channel is not None:
+            # Before its exit can be reported.
+            self._runner = self._forked(RUNNER, self._runner_channel)
+            self._runner.exited.add_done_callback(ignore_exit)
         self._reader, self._writer = await asyncio.open_connection(sock=self._control)
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
@@ -137,22 +156,35 @@ class ZygoteClient:
             future.set_result(ProcessExit(code=code, peak_bytes=maxrss_bytes(ru_maxrss)))
 
     def fork(self) -> ForkedProcess:
-        """Request a new process. Raises :class:`ZygoteError` where the zygote is gone."""
+        """Request a process, which reads what it is for from its channel.
+
+        Raises :class:`ZygoteError` where the zygote is gone.
+        """
+        return self._request("run")
+
+    def fork_runner(self) -> ForkedProcess:
+        """Request a runner, or return the one that was started ahead of all requests.
+
+        Raises :class:`ZygoteError` where the zygote is gone.
+        """
+        runner, self._runner = self._runner, None
+        return runner or self._request("runner")
+
+    def _request(self, kind: str) -> ForkedProcess:
         if not self.listening:
             raise ZygoteError
-        ours, theirs = socket.socketpair()
         name = str(next(self._names))
-        future = self._exits[name] = asyncio.get_running_loop().create_future()
-        with theirs:
-            # Descriptors cannot go through the asyncio transport, so they go beside it.
-            try:
-                socket.send_fds(self._control, [f"run {name}\n".encode()], [theirs.fileno()])
-            except OSError as error:
-                ours.close()
-                del self._exits[name]
-                self._broken = True
-                raise ZygoteError from error
-        return ForkedProcess(name=name, channel=ours, exited=future)
+        # Descriptors cannot go through the asyncio transport, so they go beside it.
+        try:
+            channel = request_process(self._control, kind, name)
+        except OSError as error:
+            self._broken = True
+            raise ZygoteError from error
+        return self._forked(name, channel)
+
+    def _forked(self, name: str, channel: socket.socket) -> ForkedProcess:
+        exited = self._exits[name] = asyncio.get_running_loop().create_future()
+        return ForkedProcess(name=name, channel=channel, exited=exited)
 
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process, if it still runs."""
@@ -165,18 +197,24 @@ class ZygoteClient:
             # Inside a bundle that does not return, it would not see the end of its input.
             self._process.kill()
         with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(timeout=_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._control.shutdown(socket.SHUT_WR)
         if self._booting is None:
+            self._process.wait()
             self._control.close()
+            if self._runner_channel is not None:
+                self._runner_channel.close()
             return
         await asyncio.gather(self._booting, return_exceptions=True)
+        if self._runner is not None:
+            self._runner.channel.close()
         if self._listener is not None:
-            await self._listener
+            # Its end of the socket closes as it exits. A wait with a timeout polls, and sleeps for
+            # longer than that takes.
+            _, pending = await asyncio.wait([self._listener], timeout=_STOP_TIMEOUT_S)
+            if pending:
+                self._process.kill()
+                await self._listener
+        self._process.wait()
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

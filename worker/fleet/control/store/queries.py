@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, bindparam, func, or_, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
 from worker.core.execution import Execution, executions
-from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
+from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.placement import decode_words
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.prepared import Prepared
-from worker.fleet.control.store.rows import order_of, run_of
+from worker.fleet.control.store.rows import run_of
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.messaging.messages import EventQuery, OrderQuery, RunQuery
+from worker.fleet.messaging.messages import EventQuery, OrderQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 _OF_ORDER = Prepared(
@@ -43,64 +43,16 @@ MAX_ALERTS = 200
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 
-def matching_orders(query: OrderQuery) -> Select[Any]:
-    """Select the orders that match a query, all of them and in no order."""
-    return _matching(tables.ORDERS, query, searched=("id", "workflow", "tags"))
-
-
 def matching_runs(query: OrderQuery) -> Select[Any]:
     """Select the runs that match a query, all of them and in no order."""
-    return _matching(tables.RUNS, query, searched=("id", "order_id", "workflow"))
-
-
-def count(connection: Connection, matching: Select[Any]) -> int:
-    """Count the rows that match."""
-    counted = select(func.count()).select_from(matching.subquery())
-    return int(connection.execute(counted).scalar_one())
-
-
-def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
-    """List the orders that match a query, newest first."""
-    matching = _newest(tables.ORDERS, query, searched=("id", "workflow", "tags"))
-    return [order_of(tuple(row)) for row in connection.execute(matching)]
-
-
-def runs(connection: Connection, query: RunQuery) -> list[RunRecord]:
-    """List the runs that match a query, newest first."""
-    matching = _newest(tables.RUNS, query, searched=("id", "order_id", "workflow"))
-    return [run_of(tuple(row)) for row in connection.execute(matching)]
-
-
-def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
-    """Select a page of a table's rows, newest first."""
-    columns = table.c
-    page = _matching(table, query, searched=searched)
-    if query.before is not None:
-        older = columns.created < query.before
-        if query.beyond is not None:
-            older |= (columns.created == query.before) & (columns.id > query.beyond)
-        page = page.where(older)
-    return page.order_by(columns.created.desc(), columns.id).limit(query.limit)
-
-
-def _matching(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
-    """Select rows of a table; ``query.search`` is a part of one ``searched`` column."""
-    columns = table.c
-    matching = select(table)
+    matching = select(tables.RUNS)
     for name in ("status", "project", "workflow"):
         if (value := getattr(query, name)) is not None:
-            matching = matching.where(columns[name] == value)
+            matching = matching.where(_RUNS[name] == value)
     if query.since is not None:
-        matching = matching.where(columns.created >= query.since)
+        matching = matching.where(_RUNS.created >= query.since)
     if query.until is not None:
-        matching = matching.where(columns.created < query.until)
-    if query.tag is not None:
-        tagged = select(_ORDERS.id).where(_ORDERS.tags.contains(f" {query.tag} ", autoescape=True))
-        of_order = columns.id if table is tables.ORDERS else columns.order_id
-        matching = matching.where(of_order.in_(tagged))
-    if query.search:
-        parts = (columns[name].icontains(query.search, autoescape=True) for name in searched)
-        matching = matching.where(or_(*parts))
+        matching = matching.where(_RUNS.created < query.until)
     return matching
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, literal_column, or_, select, text, tuple_, update
+from sqlalchemy import (
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.fleet.control.entities import RunPhase
@@ -84,9 +96,32 @@ OF_WORKER = Prepared(
     select(tables.RUNS.c.id).where(LEASED_RUNS, tables.RUNS.c.worker == bindparam("worker"))
 )
 CHECKPOINTS = Prepared(
-    select(tables.META.c.key, tables.META.c.value).where(tables.META.c.key.like("sure%"))
+    select(tables.META.c.key, tables.META.c.value).where(
+        or_(tables.META.c.key.like("sure%"), tables.META.c.key.like("behind%"))
+    )
 )
-CHANGED = Prepared(select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time")))
+
+
+def _changed_after(phase: RunPhase) -> Select[Any]:
+    place = (tables.RUNS.c.changed, tables.RUNS.c.id)
+    after = ("final_changed", "final_id") if phase is RunPhase.FINAL else ("changed", "id")
+    page = (
+        select(*place)
+        .where(
+            tables.RUNS.c.phase == phase.value,
+            tuple_(*place) > tuple_(*(bindparam(name) for name in after)),
+        )
+        .order_by(*place)
+        .limit(bindparam("most"))
+    )
+    return select(page.subquery())
+
+
+# A page of each phase, which an index has in order: most runs are final ones that expired long ago.
+_CHANGED = union_all(*(_changed_after(phase) for phase in RunPhase)).subquery()
+CHANGED = Prepared(
+    select(_CHANGED.c.id).order_by(_CHANGED.c.changed, _CHANGED.c.id).limit(bindparam("most"))
+)
 _OPEN_ALERTS = (
     select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered)
     .where(tables.ALERTS.c.notified.is_(None))

@@ -54,6 +54,7 @@ ORDERS = Table(
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
+    Index("orders_workflow", "workflow", "created"),
     Index("orders_erased", "erased"),
     Index("orders_unique", "unique_key", "project", "status"),
 )
@@ -97,13 +98,14 @@ RUNS = Table(
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
-    Index("runs_changed", "changed"),
+    Index("runs_phase_changed", "phase", "changed", "id"),
     Index("runs_created", "created"),
     Index("runs_status", "status", "created"),
     Index("runs_plan", "plan"),
     # In the order of a queue, with the workflow, as runs over its limit are passed over.
     Index("runs_waiting", "phase", "project", "priority", "age", "workflow"),
     Index("runs_project", "project", "created"),
+    Index("runs_workflow", "workflow", "created"),
     Index("runs_late", "phase", "start_by"),
     Index("runs_assigned", "assigned", "project"),
 )

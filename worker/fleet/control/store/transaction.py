@@ -35,7 +35,6 @@ from worker.fleet.control.store.rows import (
     run_row,
 )
 
-STATES_PAGE = 500
 T = TypeVar("T")
 
 
@@ -74,8 +73,24 @@ class WorkerRow(Struct, frozen=True, kw_only=True, gc=False):
     host: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint; ``behind_us`` is the time of the first states that wait to be published again.
+
+    Times are in microseconds.
+    """
+
+    time_us: int
+    behind_us: int | None = None
+
+    @property
+    def since_us(self) -> int:
+        """The time since when states may be unpublished."""
+        return self.time_us if self.behind_us is None else min(self.time_us, self.behind_us)
+
+
 # An older version has one checkpoint for all, which has no id.
-_CHECKPOINT = "sure"
+_CHECKPOINT, _BEHIND = "sure", "behind"
 
 
 class _IdentityMap(Generic[T]):
@@ -393,10 +408,31 @@ class Transaction:
 
     # --- checkpoints and alerts -------------------------------------------------------------------
 
-    def checkpoints(self) -> dict[str, int]:
-        """Read the checkpoints of all control planes, in microseconds, by their ids."""
-        rows: list[tuple[str, int]] = sql.CHECKPOINTS.rows(self.connection)
-        return {key.removeprefix(_CHECKPOINT): value for key, value in rows}
+    def checkpoints(self) -> dict[str, StoredCheckpoint]:
+        """Read the checkpoints of all control planes, by their ids."""
+        values: dict[str, int] = dict(sql.CHECKPOINTS.rows(self.connection))
+        behind = {
+            key.removeprefix(_BEHIND): value
+            for key, value in values.items()
+            if key.startswith(_BEHIND)
+        }
+        times = {
+            key.removeprefix(_CHECKPOINT): value
+            for key, value in values.items()
+            if key.startswith(_CHECKPOINT)
+        }
+        # An earlier version drops a checkpoint without the other time.
+        return {
+            id: StoredCheckpoint(time_us, behind.get(id))
+            for id, time_us in {**behind, **times}.items()
+        }
+
+    def put_behind(self, id: str, time_us: int) -> None:
+        """Store the time of the first states that a control plane has to publish again."""
+        self._put("meta", {"key": _BEHIND + id, "value": time_us})
+
+    def drop_behind(self, id: str) -> None:
+        self._drop_meta([_BEHIND + id])
 
     def put_checkpoint(self, id: str, time_us: int) -> None:
         self._put("meta", {"key": _CHECKPOINT + id, "value": time_us})
@@ -407,26 +443,17 @@ class Transaction:
         sql.keep_meta(self._dialect).change(self.connection, row)
 
     def drop_checkpoints(self, ids: Iterable[str]) -> None:
-        keys = [_CHECKPOINT + id for id in ids]
+        self._drop_meta([prefix + id for id in ids for prefix in (_CHECKPOINT, _BEHIND)])
+
+    def _drop_meta(self, keys: Sequence[str]) -> None:
         self.connection.execute(delete(tables.META).where(tables.META.c.key.in_(keys)))
 
-    def changed_since(self, time: int) -> list[RunRecord]:
-        """Load the runs whose status may have changed since a time."""
-        return self._load(sql.CHANGED.column(self.connection, {"time": time}))
-
-    def retained_runs(self, after: tuple[int, str], since: int) -> list[RunRecord]:
-        """Load a page of the runs that have not ended, or did ``since`` a time, by their change."""
-        changed, id = tables.RUNS.c.changed, tables.RUNS.c.id
-        page = (
-            select(id)
-            .where(
-                (changed > after[0]) | ((changed == after[0]) & (id > after[1])),
-                (tables.RUNS.c.phase != RunPhase.FINAL.value) | (changed >= since),
-            )
-            .order_by(changed, id)
-            .limit(STATES_PAGE)
-        )
-        return self._load(self.connection.execute(page).scalars())
+    def retained_runs(self, after: tuple[int, str], since: int, most: int) -> list[RunRecord]:
+        """Load the first runs that have not ended, or did ``since`` a time, by their change."""
+        final = max(after, (since, ""))
+        values = {"changed": after[0], "id": after[1], "most": most}
+        values |= {"final_changed": final[0], "final_id": final[1]}
+        return self._load(sql.CHANGED.column(self.connection, values))
 
     def unnotified(self, most: int, channel: str = "") -> list[tuple[RunRecord, frozenset[str]]]:
         """Load the runs with the oldest open alerts, and the channels that have delivered each.

@@ -31,6 +31,9 @@ class DueReply:
 
 def results_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, OrderResult]:
     """Read the results of those orders that have ended."""
+    if not order_ids:
+        # SQLite would read all orders to find none of these.
+        return {}
     ended = (
         select(
             _ORDERS.c.id, _ORDERS.c.status, _ORDERS.c.reason, _RUNS.c.id.label("run_id"),
@@ -70,10 +73,11 @@ def _final_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, s
 
 def due_replies(connection: Connection) -> list[DueReply]:
     """List replies of ended orders that were not sent yet."""
+    # Not a join, which a database may begin with all orders that have ended.
+    status = select(_ORDERS.c.status).where(_ORDERS.c.id == _FIRINGS.c.order_id)
     due = (
         select(_FIRINGS)
-        .join(_ORDERS, _ORDERS.c.id == _FIRINGS.c.order_id)
-        .where(_FIRINGS.c.reply_due, _ORDERS.c.status.in_(_FINAL))
+        .where(_FIRINGS.c.reply_due, status.scalar_subquery().in_(_FINAL))
         .order_by(_FIRINGS.c.at)
         .limit(MAX_REPLIES)
     )

@@ -1,0 +1,124 @@
+"""Lists and counts: in parts of a bounded number of rows, which together are all that match."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from tests.support.control_plane_harness import REGISTRY, TOPICS, ControlPlaneHarness
+from tests.support.databases import memory_store
+from worker.fleet.client import Client
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.service import ControlPlane
+from worker.fleet.control.store import listing
+from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.messages import OrderQuery, RunQuery
+from worker.sinks.log import stderr_logger
+
+PART = 3
+COUNT = 10
+QUERIES: list[dict[str, Any]] = [
+    {},
+    {"limit": 2},
+    {"search": "order-1"},
+    {"search": "ORDER-7"},
+    {"search": "nothing"},
+    {"tag": "odd"},
+    {"tag": "odd", "limit": 2},
+    {"tag": "odd", "project": "p1"},
+    {"project": "p1", "status": "pending"},
+    {"project": "p1", "status": "cancelled"},
+    {"status": "pending", "workflow": "flow", "search": "order"},
+    {"workflow": "flow", "tag": "odd", "limit": 1},
+]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PART_ROWS", PART)
+
+
+def _fill(harness: ControlPlaneHarness) -> None:
+    for number in range(COUNT):
+        # Some in the same microsecond.
+        harness.pass_time(number % 2)
+        tags = ["odd"] if number % 2 else []
+        harness.submit(f"order-{number}", project=f"p{number % 3}", tags=tags)
+    harness.call("cancel", id="order-4")
+
+
+def _parts(harness: ControlPlaneHarness, method: str, query: dict[str, Any]) -> list[Any]:
+    """Ask for all parts, and return them."""
+    parts: list[Any] = []
+    place: dict[str, Any] | None = {}
+    left = query.get("limit", 50)
+    while place is not None:
+        part = harness.call(method, **{**query, "limit": left}, partial=True, **place)
+        parts.append(part["found"])
+        left -= len(part["found"])
+        place = part["next"]
+    return parts
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=str)
+@pytest.mark.parametrize("method", ["orders", "runs"])
+def test_the_parts_of_a_list_are_all_that_match(
+    harness: ControlPlaneHarness, method: str, query: dict[str, Any]
+) -> None:
+    _fill(harness)
+    parts = _parts(harness, method, query)
+    at_once = harness.call(method, **query)
+    assert [row for part in parts for row in part] == at_once
+    assert all(len(part) <= PART for part in parts) or parts == [at_once]
+
+
+def test_what_no_index_finds_is_looked_for_in_a_part_of_the_rows(
+    harness: ControlPlaneHarness,
+) -> None:
+    _fill(harness)
+    reply = harness.call("orders", search="order-0", partial=True)
+    newest = harness.call("orders", limit=PART)
+    assert reply["found"] == []
+    last = newest[-1]
+    assert reply["next"] == {"before": last["created"], "beyond": last["order_id"]}
+    counted = harness.call("count", search="order-0", partial=True)
+    assert counted == {"matching": 0, "next": reply["next"]}
+
+
+def test_a_change_of_many_goes_on_where_a_part_has_none_that_match(
+    harness: ControlPlaneHarness,
+) -> None:
+    _fill(harness)
+    changed = 0
+    place: dict[str, Any] | None = {}
+    while place is not None:
+        step = harness.call("bulk", action="cancel", batch="b", search="order-9", **place)
+        changed, place = changed + step["changed"], step["next"]
+    assert changed == 1
+    assert harness.status("order-9") == "cancelled"
+
+
+async def test_a_client_asks_for_all_parts() -> None:
+    broker = LocalBroker()
+    with memory_store(Store) as store:
+        _fill(ControlPlaneHarness(store))
+        processor = MessageProcessor(store, topics=TOPICS, registry=REGISTRY)
+        log = stderr_logger(logging.CRITICAL)
+        bus = broker.bus(*TOPICS.for_control())
+        plane = asyncio.create_task(ControlPlane(bus, processor, topics=TOPICS, log=log).run())
+        async with asyncio.timeout(20), Client(broker.bus(), TOPICS) as client:
+            orders = await client.orders(OrderQuery(search="order-0"))
+            assert [order["order_id"] for order in orders] == ["order-0"]
+            assert len(await client.orders(OrderQuery(tag="odd", limit=4))) == 4
+            assert len(await client.runs(RunQuery(tag="odd"))) == 5
+            assert await client.count(OrderQuery(search="order", before=1, limit=2)) == COUNT
+            assert await client.count(RunQuery(search="order"), at_most=5) == 5
+            assert await client.count_matching("cancel", OrderQuery(tag="odd")) == 5
+            steps = [step async for step in client.change_all("cancel", OrderQuery(tag="odd"))]
+            assert sum(step["changed"] for step in steps) == 5
+        plane.cancel()
+        await asyncio.gather(plane, return_exceptions=True)
