@@ -135,7 +135,8 @@ class UnitOfWork:
     ``deployed`` caches the present versions of deployed workflows, by project and name;
     ``versions`` those of earlier transactions too, by their ids.
     ``contacts`` are the incarnations that were heard of, and when that was written last, by the
-    names of workers. ``is_retained``: the message that is being handled was published earlier.
+    names of workers; ``answered_claims`` are the last ones of these.
+    ``is_retained``: the message that is being handled was published earlier.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class UnitOfWork:
         secrets: InlineSecrets,
         run_contents: RunContentCache,
         contacts: dict[str, tuple[str, int]],
+        answered_claims: dict[str, PendingClaim],
         policy: Policy = Policy(),
         versions: VersionCache | None = None,
     ) -> None:
@@ -160,6 +162,7 @@ class UnitOfWork:
         self.run_contents = run_contents
         self.policy = policy
         self.contacts = contacts
+        self.answered_claims = answered_claims
         self.versions = versions or VersionCache()
         self.is_retained = False
         self.outgoing = Outgoing()
