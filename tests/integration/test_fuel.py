@@ -281,3 +281,13 @@ async def test_a_fleet_limits_the_fuel_of_its_runs_and_orders_may_ask_for_less()
             assert (run["status"], run["error_type"]) == ("killed", "StepLimitError")
             events = await client.events(run["run_id"])
             assert events[-1]["cost"] == fuel
+
+
+def test_the_adaptors_of_a_step_are_looked_up_before_it_runs() -> None:
+    """A look in each execution was a sixth of what a short step costs."""
+    name = job("fn(s => s)")["adaptor"]
+    step = {"id": "a", "expression": "fn(s => s);"}
+    flows = (workflow({**step, "adaptors": [name] * count}) for count in (1, 4))
+    one, several = (worker.run(flow, fuel=True).steps[0].cost for flow in flows)
+    # Not equal: the memory that is allocated before is not the same.
+    assert several == pytest.approx(one, rel=0.01)

@@ -17,7 +17,7 @@
   const InternalError = globalThis.InternalError;
   const flags = { oom: false, security: false };
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
-  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors}; steps with the same code share one
+  const jobs = new Map(); // file -> {file, run, sites, exports, adaptors, absent}; steps with the same code share one
   const conditions = []; // index -> (state, upstreamStepId, console) => value
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
@@ -525,8 +525,7 @@
   }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
-  function checkInstalled(specifiers) {
-    const absent = specifiers.find((specifier) => !find(specifier));
+  function checkInstalled({ absent }) {
     if (absent === undefined) return;
     const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
     throw mark(new Error(message), "AdaptorError");
@@ -573,13 +572,14 @@
 
   let sharedModule = null; // the workflow's own global functions: {run, exports}
 
+  const NO_NAMES = Object.freeze({});
+
   const failedImport = (name) => {
     throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
   };
 
   // Runs anew for each step. Its exports are frozen one level deep.
   async function sharedNames() {
-    if (sharedModule === null) return {};
     const state = {};
     const calls = [];
     const $worker = {
@@ -617,8 +617,8 @@
 
   async function execute(step, state) {
     const { job } = step;
-    checkInstalled(job.adaptors);
-    const shared = await sharedNames();
+    checkInstalled(job);
+    const shared = sharedModule === null ? NO_NAMES : await sharedNames();
     const thunks = [];
     const $worker = {
       default: [],
@@ -648,8 +648,8 @@
   const notJson = (value) =>
     `"undefined" is not valid JSON: the step returned a ${typeof value}, no state (an operation in a callback is called with (state))`;
 
-  async function perform(step, upstream, ...more) {
-    step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
+  async function perform(step, upstream, defaults, configuration, credentials) {
+    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration), JSON.parse(credentials));
     const returned = await execute(step, step.state);
     if (typeof returned === "function" || typeof returned === "symbol") throw new SyntaxError(notJson(returned));
     const result = withoutSecrets(returned);
@@ -673,7 +673,8 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
+      const absent = adaptors.find((specifier) => !find(specifier));
+      jobs.set(file, { file, run: slot.value, sites, exports, adaptors, absent });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
     shared(free, sites) {
