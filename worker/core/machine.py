@@ -296,12 +296,17 @@ def _evaluate_edges(state: MachineState, outcome: Outcome) -> Transition:
     if outcome.error is not None and outcome.error.aborts:
         return _abort(state, step, outcome)
     state = replace(state, phase=Phase.EVALUATING_EDGES, outcome=outcome)
-    edges = step.open_edges
-    if any(edge.kind is EdgeKind.EXPRESSION for edge in edges):
+    edges = _open_edges(state, step)
+    kinds = [edge.kind for edge in edges]
+    if EdgeKind.EXPRESSION in kinds:
         return state, None, (EvaluateEdges(step=step, edges=edges, outcome=outcome),)
     # Without expressions the outcome decides: no driver, and so no process, is needed.
-    taken = tuple(_is_taken(edge.kind, errored=outcome.errored) for edge in edges)
+    taken = tuple([_is_taken(kind, errored=outcome.errored) for kind in kinds])
     return state, EdgesEvaluated(taken=taken, state=outcome.state), ()
+
+
+def _open_edges(state: MachineState, step: Step) -> tuple[Edge, ...]:
+    return state.plan.open_edges[state.plan.index[step.id]]
 
 
 def _is_taken(kind: EdgeKind, *, errored: bool) -> bool:
@@ -318,7 +323,7 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     if result.error is not None:
         error = replace(result.error, job_id=step.id, cause=step_error)
         return _abort(state, step, replace(outcome, error=error))
-    targets = _targets(step, result.taken)
+    targets = _targets(step, _open_edges(state, step), result.taken)
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
         effects = (CompleteStep(step=step, outcome=outcome, next=targets),)
@@ -327,15 +332,14 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
         state = replace(state, leaves=(leaf, state.leaves))
     if ends_here:
         return _complete(state, None, effects)
-    activations = (
+    activations = [
         Activation(target, outcome.state, leaf if index == 0 else None)
         for index, target in enumerate(targets)
-    )
+    ]
     return _advance(replace(state, queue=state.queue.push(activations)), effects)
 
 
-def _targets(step: Step, taken: tuple[bool, ...]) -> tuple[str, ...]:
-    edges = step.open_edges
+def _targets(step: Step, edges: tuple[Edge, ...], taken: tuple[bool, ...]) -> tuple[str, ...]:
     # A wrong number of results is a defect of the driver: to guess would take wrong edges.
     if len(taken) != len(edges):
         counts = f"{len(taken)} results for the {len(edges)} edges"

@@ -8,7 +8,7 @@ from functools import cached_property
 from msgspec import field
 
 from worker.util.packed import Packed
-from worker.workflow.model import Step
+from worker.workflow.model import Edge, Step
 
 
 # Loaded by every run's process: it must not import networkx.
@@ -27,6 +27,11 @@ class Plan(Packed, frozen=True, kw_only=True, dict=True):
 
     def step(self, step_id: str) -> Step:
         return self.steps[self.index[step_id]]
+
+    @cached_property
+    def open_edges(self) -> tuple[tuple[Edge, ...], ...]:
+        """The edges of each step, by its index, that can be taken."""
+        return tuple([step.open_edges for step in self.steps])
 
     @cached_property
     def name_characters(self) -> int:

@@ -101,7 +101,7 @@ class Instance:
         self._runtime = runtime
         self.image = image
         self._failure: BaseException | None = None
-        self._known_bytes = 0
+        self._view = memoryview(b"")
         self._store = wasmtime.Store(runtime.code.engine)
         self._store.set_epoch_deadline(_NEVER)
         self._fuel = 0
@@ -302,8 +302,8 @@ class Instance:
         return None if kind == Kind.NOTHING else kind == Kind.TRUE
 
     def _result(self) -> tuple[int, int, float]:
-        address, length, number, exhausted, self.peak_bytes = _RESULT.unpack(
-            self._read(self._result_address, _RESULT.size)
+        address, length, number, exhausted, self.peak_bytes = _RESULT.unpack_from(
+            self._view_to(self._result_address + _RESULT.size), self._result_address
         )
         if exhausted:
             raise OutOfMemory("out of memory")
@@ -365,20 +365,21 @@ class Instance:
 
     def _read(self, address: int, length: int) -> bytes:
         address, length = address & 0xFFFFFFFF, length & 0xFFFFFFFF
-        self._check(address + length)
-        return ctypes.string_at(self._address + address, length)
-
-    def _check(self, end: int) -> None:
-        # The memory never shrinks, so its size is asked for only where the last one is too small.
-        if end > self._known_bytes:
-            self._known_bytes = self.memory_bytes
-            if end > self._known_bytes:
-                raise EngineFault("the engine gave an address outside its memory")
+        return bytes(self._view_to(address + length)[address : address + length])
 
     def _write(self, address: int, data: bytes) -> None:
         address &= 0xFFFFFFFF
-        self._check(address + len(data))
-        ctypes.memmove(self._address + address, data, len(data))
+        end = address + len(data)
+        self._view_to(end)[address:end] = data
+
+    def _view_to(self, end: int) -> memoryview:
+        """Return a view of the memory up to an address at least."""
+        # The memory never shrinks, so its size is asked for only where the last one is too small.
+        if end > len(self._view):
+            self._view = self.content()
+            if end > len(self._view):
+                raise EngineFault("the engine gave an address outside its memory")
+        return self._view
 
 
 class Deadline:

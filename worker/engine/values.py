@@ -19,6 +19,9 @@ Argument = str | float | bool | None | Register
 Value = str | float | bool | None
 
 
+_STRING_HEAD = struct.Struct("<cI")
+
+
 class Kind(IntEnum):
     """Kinds of results, numbered as in engine.c."""
 
@@ -32,13 +35,17 @@ class Kind(IntEnum):
 
 def pack(*arguments: Argument) -> bytes:
     """Return the bytes that engine.c unpacks to these values."""
-    return b"".join(map(_packed, arguments))
+    parts: list[bytes] = []
+    for value in arguments:
+        if isinstance(value, str):
+            data = value.encode("utf-8", "surrogatepass")
+            parts += (_STRING_HEAD.pack(b"s", len(data)), data)
+        else:
+            parts.append(_packed(value))
+    return b"".join(parts)
 
 
-def _packed(value: Argument) -> bytes:
-    if isinstance(value, str):
-        data = value.encode("utf-8", "surrogatepass")
-        return b"s" + len(data).to_bytes(4, "little") + data
+def _packed(value: float | bool | Register | None) -> bytes:
     if value is None:
         return b"n"
     if value is REGISTER:

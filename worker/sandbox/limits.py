@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from worker.core.machine import MAX_EXECUTIONS
@@ -50,32 +51,32 @@ class Limits:
             if not unset and (problem := limit.problem(value)):
                 raise UsageError(f"{name}: {problem}")
 
-    @property
+    @cached_property
     def memory_bytes(self) -> int:
         return self.memory_mb * MIB
 
-    @property
+    @cached_property
     def effective_state_mb(self) -> float:
         """State limit in MB, from the memory where none is set."""
         return self.memory_mb / 4 if self.state_mb is None else self.state_mb
 
-    @property
+    @cached_property
     def state_bytes(self) -> int:
         return int(min(self.effective_state_mb * MIB, SIZE_LIMIT_BYTES))
 
-    @property
+    @cached_property
     def events_bytes(self) -> int:
         return int(self.events_mb * MIB)
 
-    @property
+    @cached_property
     def payload_bytes(self) -> int:
         return int(self.payload_mb * MIB)
 
-    @property
+    @cached_property
     def log_total_bytes(self) -> int:
         return int(self.log_total_mb * MIB)
 
-    @property
+    @cached_property
     def log_payload_bytes(self) -> int:
         return int(self.log_payload_mb * MIB)
 

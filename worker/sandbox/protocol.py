@@ -160,26 +160,24 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 def encode_frame(header: dict[str, Any], body: str | None = None) -> bytes:
-    head = _encode_header(header)
-    # A job's text may hold half a surrogate pair, which plain UTF-8 cannot encode.
-    tail = b"" if body is None else _encode_body(body)
+    try:
+        head = _encode_json(header)
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JavaScript's strings may hold: json can escape it.
+        head = json.dumps(header, separators=(",", ":")).encode()
+    if body is None:
+        return _LENGTHS.pack(len(head), 0) + head
+    tail = _encode_body(body)
     return b"".join((_LENGTHS.pack(len(head), len(tail)), head, tail))
 
 
 def _encode_body(text: str) -> bytes:
+    # A job's text may hold half a surrogate pair, which plain UTF-8 cannot encode.
     if len(text) <= _PIECE_CHARACTERS:
         return text.encode("utf-8", "surrogatepass")
     # One call for a text of 50 MB would keep all other threads waiting.
     starts = range(0, len(text), _PIECE_CHARACTERS)
     return b"".join(_encode_body(text[start : start + _PIECE_CHARACTERS]) for start in starts)
-
-
-def _encode_header(header: dict[str, Any]) -> bytes:
-    try:
-        return _encode_json(header)
-    except UnicodeEncodeError:
-        # Half a surrogate pair, which JavaScript's strings may hold: json can escape it.
-        return json.dumps(header, separators=(",", ":")).encode()
 
 
 class FrameSink(Protocol):

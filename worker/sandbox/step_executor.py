@@ -96,7 +96,11 @@ class StepExecutor(ABC):
         )
         # The parent's time limit starts with run:start, and preparing may take long already.
         self._writer.flush()
-        drive(self._request.plan, self._start(), self, self._request.limits.executions)
+        self.walk(self._start())
+
+    def walk(self, start: Started | StartFailed) -> None:
+        """Drive the machine from its first event to the end of the run."""
+        drive(self._request.plan, start, self, self._request.limits.executions)
 
     def _start(self) -> Started | StartFailed:
         error = too_deep("the input") if nests_deeper(self._request.input) else self.prepare()
@@ -133,10 +137,7 @@ class StepExecutor(ABC):
 
     def _passed_on(self, state: StateText | None) -> StateText | None:
         """Return a state as the next step receives it: its data may have to be redacted."""
-        return None if state is None else self._redacted_state(state)
-
-    def _redacted_state(self, state: StateText) -> StateText:
-        if state.id not in self._redacted:
+        if state is None or state.id not in self._redacted:
             return state
         return StateText(state.id, dumps({**json.loads(state.text), "data": "[REDACTED]"}))
 
@@ -199,7 +200,7 @@ class StepExecutor(ABC):
             self._report_withheld(state, bool(effect.next))
             # On OpenFn a failed step's event has its dataclip, redacted, and no mark.
             if outcome.error is not None:
-                text, withheld = self._writer.dataclip(self._redacted_state(state))
+                text, withheld = self._writer.dataclip(self._passed_on(state))
         self._writer.emit(
             "step:complete",
             text,

@@ -264,7 +264,7 @@ class Mask:
         if self.hides_all:
             return dumps(MASK)
         # The final state of a run is the output of its last step: it is not searched again.
-        if text is self._clean:
+        if text is self._clean or not self._searches:
             return text
         searches = _present(text, self._searches)
         if not any(map(any, (search.spans(text) for search in searches))):

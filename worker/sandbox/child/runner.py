@@ -14,9 +14,9 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from contextlib import ExitStack
 from typing import Any
 
+from worker.core.machine import Started, StartFailed
 from worker.core.outcome import StepError
 from worker.engine.failures import Interrupted
 from worker.engine.image import Image
@@ -125,18 +125,20 @@ class RunnerRun(SandboxedRun):
         self._program, self._realm = program, realm
         self._deadline_s = receiver.deadline_s = time.monotonic() + request.limits.timeout_s
         self._used_before = 0
-        self.deadline = ExitStack()
-        """A context in which :meth:`run` raises :class:`Interrupted` when its time is over."""
 
     def prepare(self) -> StepError | None:
         error = self._program.load(self._engine, self._realm, self._request)
         self._javascript = self._program.javascript
-        # Only now: loading may have replaced the instance.
-        self.deadline.enter_context(self._engine.instance.run_until(self._deadline_s))
         self._used_before = self._engine.limit_memory(self._request.limits.memory_bytes)
         self._connect()
         self._meter()
         return error
+
+    def walk(self, start: Started | StartFailed) -> None:
+        """Execute the plan. Raises :class:`Interrupted` when the run's time is over."""
+        # Only now: loading may have replaced the instance.
+        with self._engine.instance.run_until(self._deadline_s):
+            super().walk(start)
 
     def peak_bytes(self) -> int:
         return self._engine.instance.peak_bytes - self._used_before
@@ -177,16 +179,16 @@ class Runner:
         self._limit_process(request.limits.memory_bytes * JAVASCRIPT_SHARE)
         run = RunnerRun(request, program, self._realm, self._engine, self._receiver, self._sender)
         try:
-            with run.deadline:
-                run.run()
+            run.run()
         except Interrupted:
             memory = self._engine.instance.memory_bytes - self._realm.size
             self._sender.put({"type": RUN_STOPPED, "mem": memory}, None)
         self._receiver.deadline_s = None
         self._sender.send()
         self._engine.restore()
+        # With the events of the next run, where that follows at once.
         self._sender.put({"type": RUNNER_IDLE}, None)
-        self._sender.send()
+        self._sender.flush()
 
     def _limit_process(self, memory_bytes: int) -> None:
         # Measured only where the limit changes, as it takes some system calls.

@@ -83,6 +83,7 @@ class Engine:
         self.log: Callable[[str, str, str], None] = lambda level, source, text: None
         self.now: Callable[[], float] = lambda: time.monotonic() * 1000
         self.date: Callable[[], int] = lambda: time.time_ns() // 1000
+        self._seed: str | None = None
 
     def load(self, image: Image) -> None:
         """Make the memory that of an image, and forget the functions of the run before."""
@@ -129,13 +130,31 @@ class Engine:
         self._is_restored = False
         return self.instance.limit_memory(limit_bytes)
 
+    def seed(self, text: str) -> None:
+        """Start the random numbers anew with the next step or conditions, which bring the seed."""
+        self._seed = text
+
+    def _take_seed(self) -> str | None:
+        seed, self._seed = self._seed, None
+        return seed
+
+    def edges(self, *arguments: str | None) -> tuple[dict[str, Any], str | None]:
+        """Evaluate conditions (with the arguments of the realm's ``edges``).
+
+        Return what the realm reports, and the state that the conditions leave.
+        """
+        text = self._call("edges", *arguments, self._take_seed())
+        report, _, changed = str(text).partition("\n")
+        result: dict[str, Any] = json.loads(report)
+        return result, (changed or None) if result["changed"] else arguments[-1]
+
     def step(self, *arguments: str) -> str | None:
         """Begin a step (with the arguments of the realm's ``begin``) and run its microtasks.
 
         Return its output, or ``None`` where it is not done, or has not simply succeeded. Raises
         :class:`ScriptError` where a microtask throws.
         """
-        output = self.instance.call("step", *arguments)
+        output = self.instance.call("step", *arguments, self._take_seed())
         assert output is None or isinstance(output, str)
         return output
 

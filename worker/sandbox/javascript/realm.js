@@ -691,7 +691,8 @@
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
-    begin(file, stepId, upstream, defaults, configuration, credentials) {
+    begin(file, stepId, upstream, defaults, configuration, credentials, seed) {
+      sow(seed);
       reset();
       const mine = { id: stepId, file: `job:${stepId}`, job: jobs.get(file), upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
@@ -736,16 +737,17 @@
       }
     },
 
-    // Per edge in order, whether it is taken, up to a condition that threw; evaluated() returns the state.
+    // {taken, thrown, changed} as JSON: per edge in order, whether it is taken, up to a condition that
+    // threw. On the next line follows the state, where the conditions have changed it.
     // Getters and toJSON of the state that a condition leaves are the condition's code too.
-    edges(stepId, wanted, text) {
+    edges(stepId, wanted, text, seed) {
+      sow(seed);
       try {
         return evaluateEdges(stepId, JSON.parse(wanted), text);
       } finally {
         reset();
       }
     },
-    evaluated: () => evaluated,
 
     // Milliseconds until the next timer, or -1.
     due: () => (timers.length ? Math.max(0, timers[0].at - host.now()) : -1),
@@ -758,7 +760,6 @@
       return true;
     },
   };
-  let evaluated = null;
 
   // What the entry of state.errors takes of the thrown value itself: a message that is no text, and
   // the own fields of what an adaptor or a named function threw.
@@ -786,13 +787,15 @@
         break;
       }
     }
+    let after = text;
     try {
-      evaluated = state === undefined ? null : serializeState(state);
+      if (state !== undefined) after = serializeState(state);
     } catch (error) {
       if (!isTooLarge(error)) throw error;
       thrown = describe(error);
     }
-    return JSON.stringify({ taken, thrown });
+    const changed = after !== text;
+    return `${JSON.stringify({ taken, thrown, changed })}\n${changed ? (after ?? "") : ""}`;
   }
 
   function holds(condition, state, stepId) {
@@ -897,10 +900,12 @@
     return sum >>> 0;
   }
   define(Math, "random", () => ((word() >>> 5) * 67108864 + (word() >>> 6)) / 9007199254740992);
-  api.seed = (text) => {
+  // The first step or condition of a run brings the run's seed, the others bring null.
+  function sow(text) {
+    if (typeof text !== "string") return;
     seed = text;
     words = null;
-  };
+  }
 
   // --- set-up and closing -----------------------------------------------------------------------------
 

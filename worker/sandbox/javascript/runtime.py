@@ -247,14 +247,14 @@ class JavaScript:
             for edge in edges
         ]
         try:
-            result = json.loads(self._engine.edges(step.id, json.dumps(conditions), state))
+            result, changed = self._engine.edges(step.id, json.dumps(conditions), state)
             # What a condition has started ends with it, and must not run in the next step.
             self._engine.drop_pending()
         except ScriptError:
             return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         taken = tuple(result["taken"])
         if result["thrown"] is None:
-            return EdgesEvaluated(taken=taken, state=self._engine.evaluated())
+            return EdgesEvaluated(taken=taken, state=changed)
         report = _read_report(result["thrown"])
         if report["type"] == "OomError":
             return EdgesEvaluated(taken=taken, state=state, error=OUT_OF_MEMORY)
