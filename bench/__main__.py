@@ -18,6 +18,7 @@ from typing import Any
 
 import worker
 from bench import (
+    backlog,
     bombs,
     cluster,
     confinement,
@@ -25,6 +26,7 @@ from bench import (
     fleet,
     lightning,
     locales,
+    planes,
     proofs,
     recordings,
     replays,
@@ -227,6 +229,8 @@ if __name__ == "__main__":
     locales.main(row)
     proofs.main()
     fleet.main(row, worker.load)
+    planes.main(row)
+    backlog.main(row)
     triggers.main(row)
     asyncio.run(traffic.main())
     asyncio.run(lightning.main())

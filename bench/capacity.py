@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench.fleet import Started, _plan
+from bench.fleet import Started, plan_of
 from bench.table import row
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
@@ -55,9 +55,9 @@ async def _measure(row: Row, folder: Path, broker: Broker, postgres: Any, runs: 
                 await asyncio.sleep(0.05)
             await _runs(client, 50, 100)
             for size_bytes in SIZES_BYTES:
-                before, size_before = _spent(pids), _database_bytes(url)
+                before, size_before = spent_s(pids), _database_bytes(url)
                 await _runs(client, runs, size_bytes)
-                after, size_after = _spent(pids), _database_bytes(url)
+                after, size_after = spent_s(pids), _database_bytes(url)
                 times = ", ".join(
                     f"{part} {(after[part] - before[part]) / runs * 1000:.2f}" for part in pids
                 )
@@ -71,7 +71,7 @@ async def _measure(row: Row, folder: Path, broker: Broker, postgres: Any, runs: 
 
 
 async def _runs(client: Client, count: int, size_bytes: int) -> None:
-    plan = _plan(worker.load, STEP, STEP, STEP)
+    plan = plan_of(worker.load, STEP, STEP, STEP)
     before = (await client.summary())["orders"].get("success", 0)
     room = asyncio.Semaphore(40)
 
@@ -84,7 +84,7 @@ async def _runs(client: Client, count: int, size_bytes: int) -> None:
         await asyncio.sleep(1.0)
 
 
-def _spent(pids: dict[str, int]) -> dict[str, float]:
+def spent_s(pids: dict[str, int]) -> dict[str, float]:
     """Return the processor seconds of each part, with the processes that it has started."""
     import psutil
 

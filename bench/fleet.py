@@ -35,6 +35,7 @@ Row = Callable[[str, str, str], None]
 TOPICS = Topics()
 WORKER = [sys.executable, "-m", "worker"]
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
+PAUSES = "fn(state => new Promise(done => setTimeout(() => done(state), 25000)))"
 LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return state })"
 
 
@@ -51,7 +52,7 @@ def main(row: Row, load: Callable[[dict[str, Any]], Workflow]) -> None:
             asyncio.run(_beside(row, load, count, Path(folder), broker))
 
 
-def _plan(
+def plan_of(
     load: Callable[[dict[str, Any]], Workflow], *sources: str, name: str = "bench"
 ) -> dict[str, Any]:
     ids = [f"s{index}" for index in range(len(sources))]
@@ -118,7 +119,7 @@ async def _fleet(
     row: Row, load: Callable[[dict[str, Any]], Workflow], folder: Path, broker: Broker
 ) -> None:
     step = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
-    three, waits, logs = _plan(load, step, step, step), _plan(load, WAITS), _plan(load, LOGS)
+    three, waits, logs = plan_of(load, step, step, step), plan_of(load, WAITS), plan_of(load, LOGS)
     async with _there(folder, broker, 2, 4) as (started, client):
         await _warm(client, three)
         await _latency(row, client, three)
@@ -127,6 +128,7 @@ async def _fleet(
         await _events(row, client, logs, raw)
         await _cancel(row, client, waits)
         await _lost(row, client, waits, started)
+        await _stopped(row, client, plan_of(load, PAUSES), started)
     await _memory(row, folder, broker, three)
 
 
@@ -256,6 +258,20 @@ async def _losses(
     return taken
 
 
+async def _stopped(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
+    """Stop the control plane for 20 s while all slots execute runs of 25 s."""
+    orders = [await client.submit(plan=plan) for _ in range(8)]
+    for order in orders:
+        await _running(client, order["last_run"])
+    control = started.processes["control"]
+    control.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(20)
+    control.send_signal(signal.SIGCONT)
+    ends = [await client.wait(order["last_run"]) for order in orders]
+    lost = sum(end["status"] != "success" for end in ends)
+    row("control plane stopped for 20 s: healthy runs lost", f"{lost} of {len(ends)}", "aim 0")
+
+
 async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) -> None:
     started = Started(folder, broker.url)
     try:
@@ -292,7 +308,7 @@ def resident_mb(pid: int) -> float:
 
 def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) -> None:
     """Measure a run's cost to the control plane while ``count`` others are queued, in batches of 20."""
-    plan = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)")))
+    plan = msgspec.Raw(msgspec.json.encode(plan_of(load, "fn(s => s)")))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/orders.db")
         store.migrate()
@@ -330,7 +346,7 @@ async def _beside(
     row: Row, load: Callable[[dict[str, Any]], Workflow], count: int, folder: Path, broker: Broker
 ) -> None:
     """A fleet at work while so many orders of another workflow wait, which may not go."""
-    held = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)", name="held")))
+    held = msgspec.Raw(msgspec.json.encode(plan_of(load, "fn(s => s)", name="held")))
     store = Store(f"sqlite:///{folder}/orders.db")
     store.migrate()
     plane = MessageProcessor(store, topics=TOPICS)
@@ -340,7 +356,7 @@ async def _beside(
         plane.process(batch, time.time_ns() // 1000)
     store.close()
     (folder / "policy.yaml").write_text("default: {workflows: {held: 0}}")
-    three, waits = _plan(load, "fn(s => s)", "fn(s => s)", "fn(s => s)"), _plan(load, WAITS)
+    three, waits = plan_of(load, "fn(s => s)", "fn(s => s)", "fn(s => s)"), plan_of(load, WAITS)
     async with _there(folder, broker, 2, 4) as (started, client):
         await _warm(client, three)
         p50, p99 = await _starts(client, three, 100)

@@ -39,12 +39,18 @@ def main(row: Row) -> None:
             _fill(store, count)
             leased = _claims(store, Policy(), min(count, CLAIMS))
             none = _claims(store, Policy(default=ProjectLimits(concurrent=0)), CLAIMS)
+            position = _position(store)
             store.close()
         row(
             f"a claim of a run where {count:,} projects wait",
             f"{quantile(leased, 0.5):.2f} ms",
             f"of processor time; p99 {quantile(leased, 0.99):.1f} ms; "
             f"where none of them may be leased: {quantile(none, 0.5):.1f} ms",
+        )
+        row(
+            f"… position of a priority-100 order where {count:,} projects wait",
+            f"claim {position}",
+            "aim the next claim, 1",
         )
 
 
@@ -87,13 +93,36 @@ def _queue(count: int) -> Iterator[dict[str, Any]]:
         yield {"project": f"p{number}", "since": since, "rank": rank(0, since)}
 
 
+def _position(store: Store) -> int:
+    """Submit an order of the highest priority, and count the claims until its run is leased."""
+    plane = MessageProcessor(store, topics=TOPICS)
+    order = wire.Submit(
+        order_id="urgent", project="p1", priority=100,
+        plan=msgspec.Raw(msgspec.json.encode(PLAN)),
+    )  # fmt: skip
+    request = Message(
+        topic=TOPICS.request("submit"), payload=wire.encode(order), reply_to=TOPICS.client("c")
+    )
+    plane.process([request], NOW_US)
+    for number in range(1, CLAIMS):
+        outgoing = plane.process([_claim()], NOW_US)
+        [answer] = [each for each in outgoing.messages if each.topic.endswith("/rsp")]
+        if wire.decode(wire.Assignment, answer.payload).runs[0].lease.run_id == "urgent-1":
+            return number
+    raise SystemExit(f"no claim of {CLAIMS} got the order of the highest priority")
+
+
+def _claim() -> Message:
+    claim = wire.Claim(claim_id=uuid4().hex, demand=1, incarnation="i", protocol=wire.PROTOCOL)
+    return Message(topic=TOPICS.worker("w", "claim"), payload=wire.encode(claim))
+
+
 def _claims(store: Store, policy: Policy, count: int) -> list[float]:
     """Return the processor times of claims of one run, in ms."""
     plane = MessageProcessor(store, topics=TOPICS, policy=policy)
     taken = []
     for _ in range(count):
-        claim = wire.Claim(claim_id=uuid4().hex, demand=1, incarnation="i", protocol=wire.PROTOCOL)
-        message = Message(topic=TOPICS.worker("w", "claim"), payload=wire.encode(claim))
+        message = _claim()
         began = time.process_time()
         outgoing = plane.process([message], NOW_US)
         taken.append((time.process_time() - began) * 1000)

@@ -233,24 +233,27 @@ class Player:
 
     async def _answer_query(self, query: RecordedMessage) -> None:
         """Answer a query as the last one like it was answered, which is when all had ended."""
-        named = query.properties
-        for same in reversed(self.recording.messages):
-            if same.topic == query.topic and same.json.keys() == query.json.keys():
-                if _match(pattern_of(same.json), query.json, self.variables) is None:
-                    continue
-                correlation = same.properties["CorrelationData"]
-                for answer in self.recording.messages:
-                    if (
-                        "/clients/" in answer.topic
-                        and answer.properties["CorrelationData"] == correlation
-                    ):
-                        to = {**answer.properties, "CorrelationData": named["CorrelationData"]}
-                        await self._publish(
-                            RecordedMessage(part=answer.part, topic=named["ResponseTopic"]),
-                            answer.json,
-                            to,
-                        )
-                return
+        like = [
+            each
+            for each in self.recording.messages
+            if each.topic == query.topic
+            and _match(pattern_of(each.json), query.json, self.variables) is not None
+        ]
+        if not like:
+            raise AssertionError(f"no recorded client asked {query.topic} {query.json}")
+        # A newer client may send fields that the recorded control plane ignores.
+        same = max(reversed(like), key=lambda each: len(each.json))
+        correlation = same.properties["CorrelationData"]
+        to = query.properties["ResponseTopic"]
+        for answer in self.recording.messages:
+            is_reply = "/clients/" in answer.topic
+            if is_reply and answer.properties["CorrelationData"] == correlation:
+                named = {
+                    **answer.properties,
+                    "CorrelationData": query.properties["CorrelationData"],
+                }
+                reply = RecordedMessage(part=answer.part, topic=to)
+                await self._publish(reply, answer.json, named)
 
 
 def _comparable(message: RecordedMessage, payload: Any) -> Any:

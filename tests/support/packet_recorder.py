@@ -39,7 +39,7 @@ class PacketRecorder:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
-                head, body = await _read_packet(reader)
+                head, body = await read_packet(reader)
                 # Before it is passed on: what answers it is recorded after it.
                 if head[0] & 0xF0 == _PUBLISH:
                     self._receive(decode_publish(head[0], body))
@@ -48,7 +48,8 @@ class PacketRecorder:
         writer.close()
 
 
-async def _read_packet(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+async def read_packet(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read the fixed header and the rest of a packet."""
     head, size, shift = await reader.readexactly(1), 0, 0
     while True:
         byte = await reader.readexactly(1)

@@ -127,3 +127,11 @@ def test_an_update_keeps_the_spelling_of_the_file(tmp_path: Path) -> None:
     (case,), _ = read(file)
     assert update_cases(file, [run_case(case)]) == ["case 0"]
     assert json.loads(file.read_text())["cases"][0]["expect"] == {"refused": ["a->bad"]}
+
+
+@pytest.mark.parametrize("key", ["case", "Cases", "casess", "test_cases"])
+def test_a_key_like_cases_is_named_with_its_place(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "w.cases.yaml"
+    file.write_text(f"workflow: w.yaml\n{key}:\n- name: x\n")
+    with pytest.raises(LoadError, match=f":3:1: {key}: unknown key '{key}'; did you mean 'cases'"):
+        load_cases(file)

@@ -122,6 +122,20 @@ def test_what_no_state_was_found_for_is_said() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("condition", "name"),
+    [("!sate.x", "sate"), ("$.data.x", "$"), ("!state.data.x && stat.x", "stat")],
+)
+def test_an_unknown_name_is_why_no_state_was_found(condition: str, name: str) -> None:
+    found = explorer(workflow(a={"b": condition}, b={}))
+    decision_table(found)
+    assert found.pruned
+    for reason in found.pruned:
+        assert reason.endswith(
+            f"{condition} (the condition of a->b threw ReferenceError: {name} is not defined)"
+        )
+
+
 def test_a_failure_is_in_the_state_that_conditions_see() -> None:
     explored = workflow(a={"b": "!state.errors", "c": "state.errors?.a"}, b={}, c={})
     assert holds(explored, "c always runs after a fails")

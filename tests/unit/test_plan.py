@@ -163,3 +163,18 @@ def test_what_is_computed_of_a_workflow_is_computed_once_and_kept_with_it() -> N
     assert workflow.adaptor_lists is workflow.adaptor_lists
     compiled = compile_plan(workflow)
     assert compiled.name_characters == len(workflow.name) + len("ab")
+
+
+@given(
+    st.permutations("abcd"), st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")))
+)
+def test_a_plan_has_no_cycle_in_whatever_order_its_steps_are(
+    ids: list[str], edges: set[tuple[str, str]]
+) -> None:
+    steps = [{"id": id, "next": {to: True for at, to in sorted(edges) if at == id}} for id in ids]
+    acyclic = nx.is_directed_acyclic_graph(nx.DiGraph(sorted(edges)))
+    if acyclic:
+        plan(*steps)
+    else:
+        with pytest.raises(PlanError, match="form a cycle"):
+            plan(*steps)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         help="Store configurations of plans and inputs in clear, for tests.")  # fmt: skip
 @option("--lease", type=DURATION, default=10.0, show_default=True, metavar="SECONDS",
         help="Time without a message after which a worker has lost its runs.")  # fmt: skip
-@option("--disconnect-grace", type=DURATION, default=2.0, show_default=True, metavar="SECONDS",
+@option("--disconnect-grace", type=DURATION, default=1.7, show_default=True, metavar="SECONDS",
         deprecated_names=["--grace"],
         help="Time that a worker has to reconnect before it has lost its runs.")  # fmt: skip
 @option("--retain-days", type=NumberRange(min=0), default=0.0, metavar="DAYS",

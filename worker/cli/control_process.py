@@ -252,6 +252,12 @@ def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
         counts=True,
     )
     yield Metric(
+        name="broker_refusals",
+        help="Messages that the broker refused, such as for its access list or a quota",
+        values={"": plane.broker_refusals},
+        counts=True,
+    )
+    yield Metric(
         name="runs_ended",
         help="Runs ended, by status (and orders rejected)",
         values=dict(plane.ended),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import stat
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ def read_input(source: str | None, json_text: str | None = None) -> dict[str, An
     if json_text is not None:
         name, text = "--input-json", json_text
     elif source is None:
+        _note_unread_stdin()
         return {}
     elif source == "-":
         name, text = "<stdin>", sys.stdin.read(INPUT_LIMIT_BYTES + 1)
@@ -41,6 +46,23 @@ def read_input(source: str | None, json_text: str | None = None) -> dict[str, An
         expected = 'a JSON object, such as {"data": {}}'
         raise UsageError(f"{name}: expected {expected}, found {describe(state)}")
     return state
+
+
+def _note_unread_stdin() -> None:
+    """Print a hint where something is piped into a command that does not read it."""
+    # Not read without being asked: in a loop of a shell, stdin belongs to the loop.
+    if has_piped_data(0):
+        hint = "note: nothing reads what is piped to stdin (--input - takes it as the input)"
+        print(hint, file=sys.stderr)
+
+
+def has_piped_data(descriptor: int) -> bool:
+    """Return True for a pipe with data; in CI, stdin is often a pipe that is empty or closed."""
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        return is_pipe and any(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
+    except OSError:
+        return False
 
 
 def _read_file(source: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from worker.core.plan import Plan
@@ -34,9 +35,10 @@ def compile_plan(workflow: Workflow, *, start: str = "", end: str = "", only: st
     step has. Raises :class:`PlanError` if there are no steps, for duplicate ids, unknown targets,
     an unknown start and cycles; an unknown end is allowed, and never reached.
     """
-    _check_steps(workflow)
+    index = {step.id: index for index, step in enumerate(workflow.steps)}
+    _check_steps(workflow, index)
     _check_targets(workflow)
-    _check_cycles(workflow)
+    _check_cycles(workflow, index)
     # The caller's choice comes before the file's own.
     first = only or start or workflow.start or workflow.steps[0].id
     last = only or end or workflow.end
@@ -47,13 +49,15 @@ def compile_plan(workflow: Workflow, *, start: str = "", end: str = "", only: st
         start=_start_id(workflow, first),
         # An end that matches no step is kept: OpenFn runs such a plan, to all its leaves.
         end=ends[0] if len(ends) == 1 else last,
-        index={step.id: index for index, step in enumerate(workflow.steps)},
+        index=index,
     )
 
 
-def _check_steps(workflow: Workflow) -> None:
+def _check_steps(workflow: Workflow, index: Mapping[str, int]) -> None:
     if not workflow.steps:
         raise PlanError("the workflow has no steps")
+    if len(index) == len(workflow.steps):
+        return
     # Edges name their target by its id: with two of one id, they would be ambiguous.
     for id, count in Counter(step.id for step in workflow.steps).items():
         if count > 1:
@@ -73,7 +77,12 @@ def _check_targets(workflow: Workflow) -> None:
                 )
 
 
-def _check_cycles(workflow: Workflow) -> None:
+def _check_cycles(workflow: Workflow, index: Mapping[str, int]) -> None:
+    # Most files list the steps in an order that all edges follow. That order is the proof, and a
+    # graph of 100,000 steps takes half a second.
+    numbered = enumerate(workflow.steps)
+    if all(number < index[edge.target] for number, step in numbered for edge in step.edges):
+        return
     from worker.core.digraph import is_directed_acyclic_graph
 
     graph = build_graph(workflow)

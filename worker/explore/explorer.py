@@ -44,7 +44,13 @@ from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.persistent import LinkedList, in_order
 from worker.core.plan import Plan
 from worker.core.status import Status
-from worker.explore.state_search import Witness, find_witnesses, with_own_error, witnesses_of
+from worker.explore.state_search import (
+    Witness,
+    find_witnesses,
+    names_unknown,
+    with_own_error,
+    witnesses_of,
+)
 from worker.workflow.model import Edge, Step
 
 
@@ -268,7 +274,9 @@ def _values_without_state(step: Step, failed: bool, witnesses: list[Witness]) ->
         values = {w.taken[place] for w in witnesses if len(w.taken) > place}
         if edge.expression and values != {True, False}:
             missing = "true or false" if not values else "false" if True in values else "true"
-            yield f"a condition that is {missing} when '{step.id}' {when}: {edge.expression}"
+            text = f"a condition that is {missing} when '{step.id}' {when}: {edge.expression}"
+            errors = (w.error for w in witnesses if w.throws == place and names_unknown(w.error))
+            yield "".join((text, *(f" ({error})" for error in errors)))
 
 
 def error_of(ending: Ending) -> StepError:

@@ -54,12 +54,14 @@ _METHODS = frozenset(
 class Witness:
     """State (JSON text) with what it makes of a step's open edges over it.
 
-    A condition that throws ends the results; ``throws`` is its index among the edges.
+    A condition that throws ends the results; ``throws`` is its index among the edges, and ``error``
+    the message.
     """
 
     state: str
     taken: tuple[bool, ...]
     throws: int | None = None
+    error: str = ""
 
 
 # Evaluates a step's open edges over states, each JSON text.
@@ -85,7 +87,7 @@ def find_witnesses(
         if all(map(over_limit, evaluated)):
             break
         for witness in witnesses_of(batch, evaluated):
-            witnesses.setdefault(_decision(witness), witness)
+            _keep(witnesses, witness)
         throwing = sum(witness.throws is not None for witness in witnesses.values())
         # A condition may throw for a later state; many never do.
         if len(witnesses) - throwing >= combinations and (throwing or tried >= _BATCH):
@@ -99,9 +101,22 @@ def witnesses_of(states: Sequence[str], results: Sequence[EdgesEvaluated]) -> li
     for state, result in zip(states, results, strict=False):
         if not over_limit(result):
             throws = len(result.taken) if result.error else None
-            witness = Witness(state=state, taken=result.taken, throws=throws)
-            witnesses.setdefault(_decision(witness), witness)
+            error = result.error.message if result.error else ""
+            witness = Witness(state=state, taken=result.taken, throws=throws, error=error)
+            _keep(witnesses, witness)
     return list(witnesses.values())
+
+
+def _keep(witnesses: dict[Hashable, Witness], witness: Witness) -> None:
+    """Keep the first witness of a combination; an unknown name tells more than absent data."""
+    before = witnesses.setdefault(_decision(witness), witness)
+    if names_unknown(witness.error) and not names_unknown(before.error):
+        witnesses[_decision(witness)] = witness
+
+
+def names_unknown(error: str) -> bool:
+    """Check for the error of a name that nothing defines, which no state can mend."""
+    return "ReferenceError" in error
 
 
 def _decision(witness: Witness) -> Hashable:

@@ -73,6 +73,9 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     if not node.has("cases"):
         if _is_workflow(document.root):
             node.fail("this is a workflow: its cases stand in a file that ends in .cases.yaml")
+        for key, value in node.items():
+            if did_you_mean(key, ("cases",)):
+                value.fail(f"unknown key '{key}'; did you mean 'cases'?")
         node.fail("this is not a case file: it has no key 'cases'")
     keys = KeyReader()
     # Cached by workflow: the cases of a file mostly share one, and loading it costs more than

@@ -26,7 +26,8 @@ def size_in_memory(value: Any) -> int:
 
 def _held(item: Any) -> Iterable[Any]:
     if isinstance(item, Struct):
-        return astuple(item)
+        # Most fields of most structs are their defaults, which all share.
+        return filter(None, astuple(item))
     if isinstance(item, list | tuple | set | frozenset):
         return item
     return chain(item.keys(), item.values()) if isinstance(item, Mapping) else ()

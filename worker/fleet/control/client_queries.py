@@ -20,6 +20,13 @@ from worker.fleet.control.store.rows import order_of, run_of
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import messages as wire
 
+READING = frozenset(
+    (
+        *("orders", "order", "runs", "count", "run", "input", "events", "dataclip", "recorded"),
+        *("workers", "alerts", "summary"),
+    )
+)
+"""The requests that change nothing, and lock nothing: there are many while clients follow runs."""
 View = Callable[[tuple[Any, ...]], Any]
 
 

@@ -21,6 +21,7 @@ from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
+from worker.fleet.control.client_queries import READING
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -567,7 +568,9 @@ class MessageProcessor:
             if inbound.refusal is not None:
                 raise inbound.refusal
             uow.request_id, uow.reply_to = inbound.request_id, inbound.message.reply_to
-            result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
+            is_reading = inbound.method in READING
+            with uow.transaction.reading() if is_reading else contextlib.nullcontext():
+                result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
             reply = _failure(error.code, error.message)
@@ -647,11 +650,18 @@ def _committed(outgoing: Outgoing) -> Outgoing:
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
     """Read the rows that a batch refers to, in one query per table."""
     transaction = uow.transaction
+    queries = [inbound for inbound in batch if inbound.method in READING]
+    batch = [inbound for inbound in batch if inbound.method not in READING]
     transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
     # The renewal of a lease concerns no order.
     changing = {id for inbound in batch if not _is_heartbeat(inbound) for id in run_ids_of(inbound)}
     of_runs = {run.order_id for run in transaction.known_runs() if run.id in changing}
     transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
+    run_ids = {id for inbound in queries for id in run_ids_of(inbound)}
+    with transaction.reading():
+        transaction.load_runs(run_ids)
+        runs = [run for id in run_ids if (run := transaction.run(id)) is not None]
+        transaction.load_orders(run.order_id for run in runs)
 
 
 def _is_heartbeat(inbound: InboundMessage) -> bool:

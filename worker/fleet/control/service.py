@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,8 @@ from worker.fleet.messaging.bus import (
     Connected,
     Disconnected,
     Message,
+    QuotaExceeded,
+    Refused,
     problem_of,
 )
 from worker.fleet.messaging.instance_id import incarnation
@@ -65,6 +68,8 @@ TICK_S = 0.25
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 MAX_KEEPALIVE_S = 5
+REFUSAL_S = 30.0
+"""How long a control plane is unhealthy after the broker has refused a message."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
@@ -138,6 +143,9 @@ class ControlPlane:
         self.order_ended = Signal()
         self.handled = 0
         self.refused: Counter[str] = Counter()
+        self.broker_refusals = 0
+        """The number of messages that the broker has refused."""
+        self._broker_refusal, self._broker_refused_at = "", -math.inf
         self.ended: Counter[str] = Counter()
         self.measured = Measurements()
         self._liveness = Liveness()
@@ -171,7 +179,13 @@ class ControlPlane:
         began = min(self._calls_began, default=None)
         if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
-        return "" if self.connected.is_set() else "not connected to the broker"
+        return self.broker_refusal if self.connected.is_set() else "not connected to the broker"
+
+    @property
+    def broker_refusal(self) -> str:
+        """Why the broker refuses messages at present; empty while it takes them."""
+        is_over = monotonic_s() > self._broker_refused_at + REFUSAL_S
+        return "" if is_over else self._broker_refusal
 
     def reload(self, policy: Policy, registry: WorkflowRegistry) -> Future[None]:
         """Use another policy and other workflows, from the next batch on.
@@ -227,7 +241,11 @@ class ControlPlane:
 
     async def confirm(self, message: Message) -> None:
         """Publish a message, and wait until the broker has it."""
-        await self._bus.confirm(message)
+        try:
+            await self._bus.confirm(message)
+        except QuotaExceeded as refusal:
+            self._note_refusal(str(refusal))
+            raise
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         return await self._on_thread(lambda: self._processor.read(query))
@@ -342,6 +360,8 @@ class ControlPlane:
                     self.connected.clear()
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
+                case Refused(reason, number):
+                    self._note_refusal(reason, number)
                 case Congestion(dropped=0):
                     self._log.warning("broker.congested")
                 case Congestion(dropped=dropped):
@@ -349,6 +369,13 @@ class ControlPlane:
                     # Workers and clients retransmit what has no answer. States have none.
                     self._retained.lost()
         await self._process(messages)
+
+    def _note_refusal(self, reason: str, number: int = 1) -> None:
+        if not self.broker_refusal:
+            self._log.warning("broker.refused", error=reason)
+        self.broker_refusals += number
+        self._broker_refusal = reason
+        self._broker_refused_at = monotonic_s()
 
     async def _on_connected(self) -> None:
         clock = self._clock
@@ -445,7 +472,7 @@ class ControlPlane:
 
     async def _publish_alert(self, alert: wire.Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
-        await self._bus.confirm(self._encode(message))
+        await self.confirm(self._encode(message))
 
     async def _record_delivery(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
         def record() -> None:

@@ -42,7 +42,8 @@ class Settings:
     """
 
     lease_s: float = 10.0
-    disconnect_grace_s: float = 2.0
+    # With a tick, a worker that was killed is noticed within two seconds.
+    disconnect_grace_s: float = 1.7
     retain_s: float = 0.0
     max_payload_bytes: int = 32 * 1024 * 1024
     max_message_bytes: int = MAX_MESSAGE_BYTES

@@ -61,6 +61,10 @@ class AccessDenied(BrokerRefusal):
     """A refusal of the credentials, or of a message by the access list: repetition is of no use."""
 
 
+class QuotaExceeded(BrokerRefusal):
+    """A refusal of the moment: the broker may accept the same message later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """A connection was made: subscriptions are active, and earlier messages may be lost."""
@@ -83,7 +87,15 @@ class Congestion:
     dropped: int
 
 
-Arrival = Message | Connected | Disconnected | Congestion
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Notice that the broker has refused published messages: how many, and why the last one."""
+
+    reason: str
+    number: int
+
+
+Arrival = Message | Connected | Disconnected | Congestion | Refused
 
 
 class Bus(Protocol):

@@ -12,7 +12,6 @@ import functools
 import logging
 import math
 import random
-import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +34,10 @@ from worker.fleet.messaging.bus import (
     Disconnected,
     Inbox,
     Message,
+    QuotaExceeded,
+    Refused,
 )
+from worker.fleet.messaging.connection_problems import connection_problem
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.end_tasks import end_tasks
 from worker.fleet.messaging.outbound import Confirmation, Outbound
@@ -56,6 +58,8 @@ KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
 """The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
+REFUSALS_NOTED_S = 1.0
+"""How often refusals of messages are noted at most: a broker may refuse each of thousands."""
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
@@ -96,6 +100,10 @@ class MqttBus:
         self._usual = _Lane(MAX_IN_FLIGHT)
         self._bulk = _Lane(MAX_BULK_IN_FLIGHT)
         self._dropped = self._dropped_before = 0
+        # The newest retained message that waits or is in flight, by topic: one that was refused is
+        # not sent again after a newer one.
+        self._newest: dict[str, Message] = {}
+        self._refusals, self._refusals_noted_at = 0, -math.inf
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
@@ -142,6 +150,8 @@ class MqttBus:
             lane = self._bulk if message.bulk else self._usual
             if not lane.queue.offer(message):
                 self._note_dropped()
+            elif message.retain:
+                self._newest[message.topic] = message
             self._send_waiting(lane)
 
     def _note_dropped(self) -> None:
@@ -288,13 +298,17 @@ class MqttBus:
         lane: _Lane,
         message: Message,
         confirmation: Confirmation | None,
+        failures: int = 0,
     ) -> None:
         lane.in_flight += 1
         failure: Exception | None = None
         try:
             _check_size(message, self._packet_bytes)
-            if confirmation is not None or message.retain:
+            if confirmation is not None:
                 settle = functools.partial(self._acknowledged, lane, confirmation)
+                return client.publish_acknowledged(message, settle)
+            if message.retain:
+                settle = functools.partial(self._retained, lane, message, failures)
                 return client.publish_acknowledged(message, settle)
             client.publish_unacknowledged(message)
         except (aiomqtt.MqttError, ValueError) as error:
@@ -302,6 +316,9 @@ class MqttBus:
             _LOG.debug("message.not_sent: %s", error)
         except BrokerRefusal as error:
             failure = error
+            if confirmation is None:
+                self._note_refused(error)
+        self._forget(message)
         _sent(lane, confirmation, failure)
 
     def _acknowledged(
@@ -310,12 +327,45 @@ class MqttBus:
         _sent(lane, confirmation, failure)
         self._send_waiting(lane)
 
+    def _retained(
+        self, lane: _Lane, message: Message, failures: int, failure: Exception | None
+    ) -> None:
+        """Settle a message that is retained; what a quota refuses is sent again after a pause."""
+        if isinstance(failure, BrokerRefusal):
+            self._note_refused(failure)
+        if isinstance(failure, QuotaExceeded):
+            # It keeps its place among those in flight, so that less is sent meanwhile.
+            repeat = functools.partial(self._repeat, lane, message, failures + 1)
+            asyncio.get_running_loop().call_later(backoff_s(failures + 1), repeat)
+            return
+        self._forget(message)
+        self._acknowledged(lane, None, failure)
+
+    def _repeat(self, lane: _Lane, message: Message, failures: int) -> None:
+        """Send a message again, unless a newer one is on its topic or the connection broke."""
+        is_newest = self._newest.get(message.topic) is message
+        if self._client is None or not is_newest:
+            return self._acknowledged(lane, None, None)
+        lane.in_flight -= 1
+        self._send(self._client, lane, message, None, failures)
+
+    def _forget(self, message: Message) -> None:
+        if self._newest.get(message.topic) is message:
+            del self._newest[message.topic]
+
+    def _note_refused(self, refusal: BrokerRefusal) -> None:
+        self._refusals += 1
+        if monotonic_s() >= self._refusals_noted_at + REFUSALS_NOTED_S:
+            self._inbox.put(Refused(str(refusal), self._refusals))
+            self._refusals, self._refusals_noted_at = 0, monotonic_s()
+
     def _drop_unsent(self) -> None:
         for queue in (self._usual.queue, self._bulk.queue):
             while not queue.empty():
                 _, confirmation = queue.get_nowait()
                 _settle(confirmation, ConnectionError("the connection to the broker broke"))
                 queue.task_done()
+        self._newest.clear()
         # The next connection begins as after any other: what matters is sent again.
         self._dropped_before = self._dropped
 
@@ -384,5 +434,4 @@ def _reason(error: Any) -> str:
     # aiomqtt raises a general error, whose cause has the reason code of the broker.
     if _SESSION_TAKEN_OVER in (_code(error), _code(error.__cause__)):
         return "another process connected with the same name"
-    # Numbers of the system's errors help nobody who reads them.
-    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    return connection_problem(error)

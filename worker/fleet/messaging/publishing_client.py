@@ -15,14 +15,15 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from worker.fleet.messaging.buffered_client import BufferedClient
-from worker.fleet.messaging.bus import AccessDenied, BrokerRefusal, Message
+from worker.fleet.messaging.bus import AccessDenied, BrokerRefusal, Message, QuotaExceeded
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES
 from worker.fleet.messaging.publish_packet import encode_publish
 
 WATCH_S = 1.0
-# Bad user name or password, not authorized, bad authentication method. Other reasons, such as a
-# quota or a ban for too many connections, are of one message or of the moment.
+# Bad user name or password, not authorized, bad authentication method.
 ACCESS_DENIED = (0x86, 0x87, 0x8C)
+# Too many messages at once, too high a rate, a quota.
+_QUOTA_EXCEEDED = (0x93, 0x96, 0x97)
 Settle = Callable[[Exception | None], None]
 """Receives the failure of a message, or ``None`` once the broker has it."""
 
@@ -85,8 +86,9 @@ class PublishingClient(BufferedClient):
             return
         failure = None
         if reason.is_failure:
-            kind = AccessDenied if reason.value in ACCESS_DENIED else BrokerRefusal
-            failure = kind(f"the broker refuses messages on {message.topic}: {reason}")
+            failure = _refusal_kind(reason.value)(
+                f"the broker refuses messages on {message.topic}: {reason}"
+            )
         message.settle(failure)
 
     def fail_unacknowledged(self, failure: Exception, until: float | None = None) -> None:
@@ -102,3 +104,9 @@ class PublishingClient(BufferedClient):
             await asyncio.sleep(WATCH_S)
             late = ConnectionError("the broker acknowledges no message")
             self.fail_unacknowledged(late, self._loop.time())
+
+
+def _refusal_kind(code: int) -> type[BrokerRefusal]:
+    if code in ACCESS_DENIED:
+        return AccessDenied
+    return QuotaExceeded if code in _QUOTA_EXCEEDED else BrokerRefusal

@@ -37,6 +37,9 @@ RUNS = Prepared(
     .order_by(tables.RUNS.c.id)
     .with_for_update()
 )
+# For requests that read: with a lock they would wait for other control planes, and these for them.
+READ_ORDERS = Prepared(select(tables.ORDERS).where(IsIn(tables.ORDERS.c.id, "ids")))
+READ_RUNS = Prepared(select(tables.RUNS).where(IsIn(tables.RUNS.c.id, "ids")))
 _PLACE = (tables.QUEUES.c.rank, tables.QUEUES.c.since, tables.QUEUES.c.project)
 QUEUES = Prepared(
     select(tables.QUEUES.c.project, tables.QUEUES.c.priority, tables.QUEUES.c.since)

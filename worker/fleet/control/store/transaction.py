@@ -6,8 +6,9 @@ collected and written together at the end.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,7 @@ from worker.fleet.control.entities import (
 from worker.fleet.control.queue import BEFORE_ALL, ProjectQueue, QueuePlace, rank
 from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.rows import (
     WORKER_COLUMNS,
     changed_values,
@@ -100,6 +102,8 @@ class _IdentityMap(Generic[T]):
         self.current: dict[str, T] = {}
         self._stored: dict[str, T] = {}
         self._absent: set[str] = set()
+        # Those that were read without a lock, or are absent; not for changes.
+        self._unlocked: dict[str, T | None] = {}
         # The ids of the records that are not stored as they are, in the order of their changes.
         self._unwritten: dict[str, None] = {}
 
@@ -111,6 +115,20 @@ class _IdentityMap(Generic[T]):
 
     def loaded(self, id: str, record: T) -> None:
         self.current[id] = self._stored[id] = record
+
+    def start_reading(self, ids: Iterable[str]) -> list[str]:
+        """Select the ids that were not even read without a lock, and regard them as absent."""
+        unread = sorted(set(ids) - self.current.keys() - self._absent - self._unlocked.keys())
+        self._unlocked.update(dict.fromkeys(unread))
+        return unread
+
+    def was_read(self, id: str, record: T) -> None:
+        self._unlocked[id] = record
+
+    def readable(self, id: str) -> T | None:
+        """Return a record as this transaction has it, or else as it was read without a lock."""
+        record = self.current.get(id)
+        return self._unlocked.get(id) if record is None else record
 
     def put(self, id: str, record: T) -> None:
         self.current[id] = record
@@ -137,6 +155,7 @@ class Transaction:
         self._plans: dict[str, str] = {}
         self._dataclips: dict[tuple[str, str], str] = {}
         self._projects: set[str] = set()
+        self._is_reading = False
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._new_rows: dict[str, list[dict[str, Any]]] = {}
         # The queues of runs that are not written yet, each with the age of its oldest run.
@@ -148,27 +167,51 @@ class Transaction:
 
     # --- orders and runs --------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Lock no order and no run meanwhile; what is read then must not be changed."""
+        self._is_reading = True
+        try:
+            yield
+        finally:
+            self._is_reading = False
+
     def order(self, id: str) -> WorkOrder | None:
         self.load_orders([id])
-        return self._orders.current.get(id)
+        return self._orders.readable(id) if self._is_reading else self._orders.current.get(id)
 
     def run(self, id: str) -> RunRecord | None:
         self.load_runs([id])
-        return self._runs.current.get(id)
+        return self._runs.readable(id) if self._is_reading else self._runs.current.get(id)
 
     def load_orders(self, ids: Iterable[str]) -> None:
         """Read and lock the orders that were not read yet, in one query."""
-        if unread := self._orders.start_loading(ids):
+        if self._is_reading:
+            self._read(self._orders, sql.READ_ORDERS, order_of, ids)
+        elif unread := self._orders.start_loading(ids):
             for row in sql.ORDERS.rows(self.connection, {"ids": unread}):
                 order = order_of(row)
                 self._orders.loaded(order.id, order)
 
     def load_runs(self, ids: Iterable[str]) -> None:
         """Read and lock the runs that were not read yet, in one query."""
-        if unread := self._runs.start_loading(ids):
+        if self._is_reading:
+            self._read(self._runs, sql.READ_RUNS, run_of, ids)
+        elif unread := self._runs.start_loading(ids):
             for row in sql.RUNS.rows(self.connection, {"ids": unread}):
                 run = run_of(row)
                 self._runs.loaded(run.id, run)
+
+    def _read(
+        self,
+        records: _IdentityMap[T],
+        statement: Prepared,
+        record_of: Callable[[Any], T],
+        ids: Iterable[str],
+    ) -> None:
+        if unread := records.start_reading(ids):
+            for row in statement.rows(self.connection, {"ids": unread}):
+                records.was_read(row[0], record_of(row))
 
     def known_runs(self) -> list[RunRecord]:
         """List the runs that were read or added so far."""

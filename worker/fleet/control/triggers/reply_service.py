@@ -9,11 +9,13 @@ from typing import Protocol
 
 from worker.fleet.control.triggers.results import DueReply
 from worker.fleet.control.triggers.signals import Signal
-from worker.fleet.messaging.bus import BrokerRefusal, Message
+from worker.fleet.messaging.bus import BrokerRefusal, Message, QuotaExceeded
 from worker.sinks.log import LeveledLogger
 
 # Also without a sign: another control plane may have processed the end of the run.
 POLL_S = 1.0
+# After a quota of the broker was exceeded, twice as long each time.
+MIN_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
 # While nothing can have a reply, unless this control plane gets such a trigger.
 IDLE_POLL_S = 5.0
 
@@ -43,6 +45,7 @@ class ReplyService:
         self._ended = host.order_ended.listen()
         self._changed = host.triggers_changed.listen()
         self._log = log
+        self._pause_s = MIN_PAUSE_S
 
     async def run(self) -> None:
         """Send replies until cancelled."""
@@ -66,15 +69,25 @@ class ReplyService:
             )
             try:
                 await self._host.confirm(message)
+            except QuotaExceeded as error:
+                self._log.warning("reply.delayed", topic=reply.topic, error=str(error)[:200])
+                await self._pause()
+                break
             except BrokerRefusal as error:
                 # Not repeated: one that an access list or a limit refuses would delay the others.
                 self._log.warning("reply.refused", topic=reply.topic, error=str(error)[:200])
             except ConnectionError:
                 break
+            else:
+                self._pause_s = MIN_PAUSE_S
             sent.append(reply.order_id)
         if sent:
             await self._host.mark_replied(sent)
         return len(sent) == len(replies)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

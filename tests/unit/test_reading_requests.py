@@ -1,0 +1,49 @@
+"""Requests that read wait for no other control plane, and no other one for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.control_plane_harness import ControlPlaneHarness, event
+from tests.support.databases import Postgres
+from worker.fleet.control.client_queries import READING
+from worker.fleet.control.store.store import Store
+
+CALLS = {
+    "order": {"order_id": "o"}, "run": {"id": "o-1"}, "input": {"id": "o-1"},
+    "events": {"run_id": "o-1"}, "recorded": {"run_id": "o-1"},
+    "dataclip": {"run_id": "o-1", "dataclip_id": "c"},
+}  # fmt: skip
+
+
+@pytest.mark.database
+@pytest.mark.slow
+@pytest.mark.xdist_group("postgresql")
+@pytest.mark.parametrize("method", sorted(READING))
+def test_a_request_that_reads_waits_for_no_lock(postgres: Postgres, method: str) -> None:
+    store = Store(f"{postgres.clear()}&options=-c%20lock_timeout%3D3s")
+    harness = ControlPlaneHarness(store)
+    worker, lease = harness.started()
+    complete = event("o-1", 1, "step:complete", output_dataclip_id="c", output_dataclip={})
+    worker.reports(lease, complete)
+    harness.send(worker.reports(lease, complete))
+    with postgres.store.transaction() as other:
+        other.load_runs(["o-1"])
+        other.load_orders(["o"])
+        assert harness.call(method, **CALLS.get(method, {})) is not None
+    store.close()
+
+
+def test_a_request_that_reads_sees_what_its_batch_has_changed(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.submit("o")
+    with harness.store.transaction() as transaction:
+        with transaction.reading():
+            before = transaction.run("o-1")
+            assert transaction.run("none") is None
+        run = transaction.run("o-1")
+        assert run is not None and run == before
+        transaction.put_run(run)
+        with transaction.reading():
+            assert transaction.run("o-1") is run
