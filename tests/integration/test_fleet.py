@@ -81,9 +81,9 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
 
 
 async def started_in(made: Fleet, run_id: str) -> Path:
-    """Wait until a worker has opened the outbox of a run, and return its file.
+    """Wait until a worker has written the first event of a run, and return its outbox's file.
 
-    It is opened when the response to the start has arrived, after the state is published.
+    That is after the state is published.
     """
     box = made.folder / "outbox-north" / f"{run_id}.1.jsonl"
     async with asyncio.timeout(60):

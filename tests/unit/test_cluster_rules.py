@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import pickle
 import random
 import re
 from pathlib import Path
@@ -154,6 +155,37 @@ async def test_a_scheduler_that_ends_meanwhile_is_an_error() -> None:
     client: Any = Schedulerless()
     session: Any = _Session(client, client, "s", 1)
     with pytest.raises(WorkerError, match="connection to the Dask scheduler was lost"):
+        _ = [result async for result in session.results([1])]
+
+
+RETURNED: list[tuple[bytes | None, str]] = [
+    (None, "is no result: "),
+    (b"", "is no result: Ran out of input"),
+    (b"not a pickle", "is no result: "),
+    (pickle.dumps(None), "not the results of 1 item"),
+    (pickle.dumps(([], 1.0)), "not the results of 1 item"),
+    (pickle.dumps(([1, 2], 1.0)), "not the results of 1 item"),
+    (pickle.dumps(((1,), 1.0)), "not the results of 1 item"),
+    (pickle.dumps(([1], "soon")), "not the results of 1 item"),
+    (pickle.dumps(([1], float("nan"))), "not the results of 1 item"),
+    (pickle.dumps(([1], -1.0)), "not the results of 1 item"),
+]
+
+
+@pytest.mark.parametrize(("returned", "message"), RETURNED)
+async def test_what_a_worker_returns_that_is_no_result_is_an_error(
+    returned: bytes | None, message: str
+) -> None:
+    pytest.importorskip("distributed")
+    from worker.cluster.executor import _Session
+
+    class Malformed(_Workerless):
+        async def result(self) -> bytes:
+            return returned  # type: ignore[return-value]
+
+    client: Any = Malformed()
+    session: Any = _Session(client, client, "s", 1)
+    with pytest.raises(WorkerError, match=message):
         _ = [result async for result in session.results([1])]
 
 

@@ -38,11 +38,31 @@ def test_events_survive_the_process(outbox: Outbox, tmp_path: Path) -> None:
 
 
 def test_an_event_is_on_disk_before_it_can_be_taken(outbox: Outbox, tmp_path: Path) -> None:
-    run = filled(outbox, event(0))
+    run = filled(outbox, event(0), event(1))
     path = tmp_path / "outbox" / "r.1.jsonl"
-    assert path.read_bytes() == wire.encode(lease()) + b"\n" + event(0) + b"\n"
+    assert not path.exists(), "written with all events of a turn of the loop"
+    run.take(len(event(0)))
+    lines = [wire.encode(lease()), event(0), event(1)]
+    assert path.read_bytes().splitlines() == lines
+    run.add(event(2), last=True)
+    run.flush()
+    assert path.read_bytes().splitlines() == [*lines, event(2)]
     run.close()
     assert path.exists()
+
+
+def test_events_that_were_not_taken_are_left_for_the_next_process(outbox: Outbox) -> None:
+    filled(outbox, event(0)).close()
+    (recovered,) = outbox.recover()
+    assert recovered.take(1000) == [event(0)]
+    recovered.close()
+
+
+def test_a_run_that_is_discarded_is_written_no_more(outbox: Outbox, tmp_path: Path) -> None:
+    run = filled(outbox, event(0))
+    run.discard()
+    run.flush()
+    assert files(tmp_path / "outbox") == []
 
 
 @pytest.mark.parametrize("torn", [b'{"seq": 2, "te', b'{"seq": 2, "te\n', b"\n", b"\xff\xfe\n"])
@@ -84,8 +104,11 @@ def test_two_attempts_of_a_run_have_a_file_each(outbox: Outbox, tmp_path: Path) 
     second.close()
 
 
-def test_an_outbox_with_nothing_but_a_lease_is_recovered_as_empty(outbox: Outbox) -> None:
-    outbox.open(lease()).close()
+def test_an_outbox_with_nothing_but_a_lease_is_recovered_as_empty(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    """Earlier versions wrote the lease before the first event."""
+    (tmp_path / "outbox" / "r.1.jsonl").write_bytes(wire.encode(lease()) + b"\n")
     (recovered,) = outbox.recover()
     assert recovered.empty and not recovered.has_unsent
     recovered.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.support.control_plane_harness import ControlPlaneHarness, event
+from tests.support.control_plane_harness import ControlPlaneHarness, event, request, submission
 from tests.support.databases import Postgres
 from worker.fleet.control.client_queries import READING
+from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.store.store import Store
 
 CALLS = {
@@ -32,6 +35,27 @@ def test_a_request_that_reads_waits_for_no_lock(postgres: Postgres, method: str)
         other.load_orders(["o"])
         assert harness.call(method, **CALLS.get(method, {})) is not None
     store.close()
+
+
+def test_requests_that_read_do_not_prolong_the_transaction_of_changes(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions: list[list[str]] = []
+    handle = RequestHandler.handle
+    begin = Store.transaction
+
+    def note_transaction(store: Store) -> Any:
+        transactions.append([])
+        return begin(store)
+
+    def note_request(handler: Any, uow: Any, client: str, method: str, content: Any) -> Any:
+        transactions[-1].append(method)
+        return handle(handler, uow, client, method, content)
+
+    monkeypatch.setattr(Store, "transaction", note_transaction)
+    monkeypatch.setattr(RequestHandler, "handle", note_request)
+    harness.send(request("orders"), submission("o"), request("summary"), submission("p"))
+    assert [each for each in transactions if each] == [["submit", "submit"], ["orders", "summary"]]
 
 
 def test_a_request_that_reads_sees_what_its_batch_has_changed(

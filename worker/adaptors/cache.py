@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from worker.adaptors.names import LATEST, Specifier, parse, version_key
 from worker.errors import LoadError, UsageError
-from worker.util.cache_folder import root
+from worker.util.cache_folder import root, root_path
 from worker.workflow.documents.document import parse_json, read_text
 
 FORMAT = 1
@@ -81,7 +81,7 @@ def find(specifier: Specifier) -> Adaptor | None:
     Raises :class:`UsageError` where its bundle does not match its manifest.
     """
     # Strings instead of Path: every run calls this for each of its adaptors.
-    folder = f"{root()}/adaptors/{_folder_name(specifier.name)}"
+    folder = f"{root_path()}/adaptors/{_folder_name(specifier.name)}"
     try:
         mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116
     except OSError:

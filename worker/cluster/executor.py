@@ -26,8 +26,9 @@ from worker.cluster.chunk_runner import ChunkRunner, handle_chunk
 from worker.cluster.chunks import MAX_BYTES, ChunkSizer
 from worker.cluster.cluster_address import ClusterAddress
 from worker.cluster.cluster_client import open_client
-from worker.errors import WorkerError
+from worker.errors import WorkerError, reason_of
 from worker.runner.parallel import Item, Result, Work
+from worker.util.plural import count_of
 
 # Chunks beyond those that execute: one that waits at each slot, and one whose results wait here.
 _CHUNKS_PER_SLOT = 3
@@ -124,7 +125,7 @@ class _Session(Generic[Item, Result]):
 
     async def _results_of(self, chunk: _Chunk[Item]) -> list[Result]:
         try:
-            results, seconds = pickle.loads(await self._awaited(chunk.future))  # noqa: S301
+            returned = await self._awaited(chunk.future)
         except (asyncio.CancelledError, FutureCancelledError, OSError) as error:
             # Dask cancels its futures itself when the scheduler is lost.
             if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -132,8 +133,9 @@ class _Session(Generic[Item, Result]):
             raise WorkerError(
                 "the connection to the Dask scheduler was lost: start it again, and the command"
             ) from error
+        results, seconds = _decode(returned, len(chunk.items))
         self._sizer = self._sizer.measured(len(chunk.items), seconds)
-        return list(results)
+        return results
 
     async def _awaited(self, future: Any) -> Any:
         """Await a result, which never comes from a cluster whose workers have all ended."""
@@ -180,6 +182,25 @@ def _take(items: Iterator[Item], most: int) -> tuple[list[Item], bytes]:
         if size_bytes >= MAX_BYTES:
             break
     return part, _encode(encoded)
+
+
+def _decode(returned: Any, count: int) -> tuple[list[Any], float]:
+    """Return the results of a chunk of ``count`` items, and its seconds.
+
+    Raises :class:`WorkerError` for anything else: a defect, or other code, of a Dask worker. What
+    means harm is not found here: whoever is part of a cluster executes code in all of it.
+    """
+    try:
+        match pickle.loads(returned):  # noqa: S301
+            case list(results), float(seconds) if len(results) == count and seconds >= 0:
+                return results, seconds
+    except Exception as error:
+        raise WorkerError(
+            f"a Dask worker returned what is no result: {reason_of(error)}"
+        ) from error
+    raise WorkerError(
+        f"a Dask worker returned what are not the results of {count_of(count, 'item')}"
+    )
 
 
 def _encode(value: Any) -> bytes:

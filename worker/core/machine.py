@@ -232,7 +232,7 @@ def apply_event(state: MachineState, event: MachineEvent) -> Transition:
     match event:
         case Started():
             queue = state.queue.push([Activation(state.plan.start, event.input)])
-            return _advance(replace(state, queue=queue), ())
+            return _advance(state, queue, ())
         case StartFailed():
             return _complete(state, event.error, ())
         case StepFinished():
@@ -256,11 +256,13 @@ def _describe_phase(state: MachineState) -> str:
             return "after the run completed"
 
 
-def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
+def _advance(
+    state: MachineState, waiting: Queue[Activation], effects: tuple[Effect, ...]
+) -> Transition:
     """Take the next activation, or end the run (rules 1 and 2)."""
-    if not state.queue:
+    if not waiting:
         return _complete(state, None, effects)
-    activation, queue = state.queue.pop()
+    activation, queue = waiting.pop()
     if not state.activations_left:
         return _complete(state, _too_many(state.plan, activation.step), effects)
     index = state.plan.index[activation.step]
@@ -336,7 +338,7 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
         Activation(target, outcome.state, leaf if index == 0 else None)
         for index, target in enumerate(targets)
     ]
-    return _advance(replace(state, queue=state.queue.push(activations)), effects)
+    return _advance(state, state.queue.push(activations), effects)
 
 
 def _targets(step: Step, edges: tuple[Edge, ...], taken: tuple[bool, ...]) -> tuple[str, ...]:

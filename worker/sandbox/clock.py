@@ -47,6 +47,7 @@ class Clock:
         self.kind = kind
         self._now_us = now_us() if kind is ClockKind.RECORDED else start_us
         self._skipped_s = 0.0
+        self._skipped_us = 0
         self._moments_us = moments_us or {}
 
     @property
@@ -62,7 +63,7 @@ class Clock:
     def now_us(self) -> int:
         """Return the time without moving the clock."""
         if self.kind is ClockKind.MACHINE:
-            return now_us() + int(min(self._skipped_s, _FAR_S) * 1e6)
+            return now_us() + self._skipped_us
         return self._now_us
 
     def read(self) -> int:
@@ -83,6 +84,7 @@ class Clock:
     def skip(self, seconds: float) -> None:
         """Move the clock forward."""
         self._skipped_s += seconds
+        self._skipped_us = int(min(self._skipped_s, _FAR_S) * 1e6)
         self._now_us += int(min(seconds, _FAR_S) * 1e6)
 
     def reach(self, moment_us: int) -> None:

@@ -22,6 +22,7 @@ from worker.runner.prepare import Options, input_text, limits_for, prepare, seed
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
+from worker.sandbox.memory import peak_memory
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.protocol import RunRequest
 from worker.sandbox.step_executor import StepExecutor
@@ -128,10 +129,15 @@ class ScriptedRun(StepExecutor):
         clock = Clock(request.clock, request.clock_start_us)
         super().__init__(request, EventWriter(request, events, clock), clock)
         self._evaluator = evaluator
+        # Once: its steps run no code, and the system adds up the figures of all threads for it.
+        self._peak_bytes = peak_memory()
         self._seed: str | None = request.seed
 
     def prepare(self) -> StepError | None:
         return self._evaluator.startup_error()
+
+    def peak_bytes(self) -> int:
+        return self._peak_bytes
 
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox

@@ -148,6 +148,51 @@ def test_a_bundle_reads_the_credential_of_another_step() -> None:
     assert result.final_state == {"data": []}
 
 
+RETURNS = """const withSecrets = (s) => ({ data: 1, configuration: s.configuration, response: 1 });
+  globalThis.__adaptor = {
+    returned: () => (s) => ({ data: 1, toJSON: () => withSecrets(s) }),
+    assigned: () => (s) => { s.toJSON = () => withSecrets(s); return s; },
+    thrown: () => (s) => { s.toJSON = () => withSecrets(s); throw new Error("no"); },
+  };"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["returned", "assigned", "thrown"])
+def test_a_state_brings_the_credential_of_its_step_along(name: str) -> None:
+    """Tries to give a later step, and the output, what is removed before toJSON is called."""
+    store_bundle(EVIL, RETURNS)
+    steps = (
+        step(f"{name}()", "a", EVIL, configuration={"user": "u1"}, next={"b": True}),
+        step("fn((s) => ({ data: [s.configuration, s.response ?? null] }))", "b"),
+    )
+    assert worker.run(workflow(*steps), {}).final_state["data"] == [{}, None]
+    alone = worker.run(workflow(steps[0] | {"next": {}}), {}).final_state
+    assert not {"configuration", "response"} & alone.keys()
+
+
+KEEPS = """let kept = null; const fn = (f) => f;
+  globalThis.__adaptor = {
+    fn,
+    keep: () => (s) => { kept = fn.kept = globalThis.kept = s.configuration.user; return s; },
+    loot: () => (s) => ({ data: [kept, fn.kept ?? null, globalThis.kept ?? null] }),
+  };"""
+OTHER = "@evil/other@1.0.0"
+
+
+@pytest.mark.slow
+def test_an_adaptor_keeps_a_credential_for_other_adaptors_or_runs() -> None:
+    """Tries to leave it on its functions and the global object, and in variables of its own."""
+    store_bundle(EVIL, KEEPS)
+    store_bundle(OTHER, KEEPS)
+    steps = (
+        step("keep()", "a", EVIL, configuration={"user": "u1"}, next="b"),
+        step("loot()", "b", OTHER),
+    )
+    for other in (steps, (step("loot()", "b", EVIL),)):
+        result = worker.run(workflow(*other), {})
+        assert result.final_state == {"data": [None, None, None]}, result.error
+
+
 BROKEN = {
     "throws": ("throw new Error('no')", "no"),
     "is no script": ("}); globalThis.escaped = 1; (function () {", "SyntaxError"),

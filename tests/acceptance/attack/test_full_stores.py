@@ -125,9 +125,10 @@ def test_what_a_full_outbox_holds_is_a_beginning(
     events = [json.dumps({"seq": seq}).encode() for seq in range(3)]
     full = FullFile((tmp_path / "r.1.jsonl").open("wb", buffering=0), head + len(events[0]) + 5)
     monkeypatch.setattr(outboxes, "open_private", lambda *_, **__: full)
-    box = new_outbox(tmp_path)
+    box = outboxes.RunOutbox(tmp_path / "r.1.jsonl", LEASE, deque())
     for event in events:
         box.add(event, last=False)
+        box.flush()
     assert box.write_error == os.strerror(28)
     assert box.take(1000) == events
     box.close()
@@ -140,10 +141,3 @@ def test_what_a_full_outbox_holds_is_a_beginning(
     assert not recovered[0].unreadable
     recovered[0].close()
     outbox.close()
-
-
-def new_outbox(folder: Path) -> outboxes.RunOutbox:
-    path = folder / "r.1.jsonl"
-    file, error = outboxes._create(path, LEASE)
-    assert error == ""
-    return outboxes.RunOutbox(path, LEASE, deque(), file)

@@ -146,6 +146,16 @@ class MessageProcessor:
 
         Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
+        # Queries have a transaction of their own: rows that others wait for are locked no longer.
+        queries = [message for message in messages if _is_query(message)]
+        if not queries or len(queries) == len(messages):
+            return self._process_together(messages, now_us)
+        changes = [message for message in messages if not _is_query(message)]
+        results = self._process_together(changes, now_us)
+        results.extend(self._process_together(queries, now_us))
+        return results
+
+    def _process_together(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         try:
             return self._in_store(now_us, lambda uow: self._process_batch(uow, messages))
         except StoreUnavailable:
@@ -156,7 +166,7 @@ class MessageProcessor:
         # One by one, so that a message that triggers a defect does not block the others.
         results = Outgoing()
         for message in messages:
-            results.extend(self.process([message], now_us))
+            results.extend(self._process_together([message], now_us))
         return results
 
     def _process_without_queue(self, message: Message, error: Exception, now_us: int) -> Outgoing:
@@ -662,6 +672,11 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
         transaction.load_runs(run_ids)
         runs = [run for id in run_ids if (run := transaction.run(id)) is not None]
         transaction.load_orders(run.order_id for run in runs)
+
+
+def _is_query(message: Message) -> bool:
+    _, _, method = message.topic.partition("/requests/")
+    return method.partition("/")[0] in READING
 
 
 def _is_heartbeat(inbound: InboundMessage) -> bool:

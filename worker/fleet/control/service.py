@@ -64,8 +64,9 @@ from worker.version import VERSION
 TICK_S = 0.25
 # A transaction costs nearly as much for one message as for twenty, so under load a short pause
 # after each batch, for each of its messages, raises the throughput. The first message after a
-# quiet time is not delayed.
-PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
+# quiet time is not delayed. While the start of a run waits here, a slot of its worker stands
+# still: starts that wait for 25 ms hold eight slots to 320 runs a second.
+PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.001, 0.01
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 MAX_KEEPALIVE_S = 5
 REFUSAL_S = 30.0

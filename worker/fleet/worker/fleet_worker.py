@@ -147,6 +147,7 @@ class FleetWorker:
         self._payload_limit = MAX_MESSAGE_BYTES
         self._control_plane = ""
         self._send_scheduled = False
+        self._unwritten: list[RunOutbox] = []
         self._refusal = ""
         self._outdated = ""
         self._draining = False
@@ -490,7 +491,7 @@ class FleetWorker:
                     lines = recorded.take((limit_bytes - len(text)) // ESCAPED_SIZE, last=last)
                     text = attach(text, lines) if lines else text
                 run.outbox.add(text, last=last)
-                self._report_write_error(run.outbox.write_error)
+                self._unwritten.append(run.outbox)
                 self._schedule_send()
 
         # A line of a recording is sent whole, so it has to fit a message of this broker.
@@ -614,13 +615,18 @@ class FleetWorker:
             self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
 
     def _schedule_send(self) -> None:
-        # Deferred to the next turn of the loop: events that come until then share the message.
+        # Deferred to the next turn of the loop: events that come until then share the message, and
+        # those of a run are written at once.
         if not self._send_scheduled:
             self._send_scheduled = True
             asyncio.get_running_loop().call_soon(self._send_scheduled_reports)
 
     def _send_scheduled_reports(self) -> None:
         self._send_scheduled = False
+        outboxes, self._unwritten = self._unwritten, []
+        for outbox in outboxes:
+            outbox.flush()
+            self._report_write_error(outbox.write_error)
         self._send_reports()
 
     def _send_reports(self) -> None:

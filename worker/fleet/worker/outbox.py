@@ -1,7 +1,8 @@
 """The outbox: events on disk until the control plane has acknowledged them.
 
 There is one file for each attempt of a run: its lease on the first line, then one event per line.
-Events are written before they are sent, and survive the process. What cannot be sent is set aside:
+Events are written before they are sent, together with those that come in the same turn of the event
+loop, and survive the process. What cannot be sent is set aside:
 its file is moved to the folder ``dead-letter``, with the reason in a file beside it.
 """
 
@@ -12,7 +13,6 @@ import fcntl
 import re
 from collections import deque
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -37,12 +37,14 @@ class RunOutbox:
         path: Path,
         lease: wire.Lease,
         events: deque[bytes],
-        file: IO[bytes],
+        file: IO[bytes] | None = None,
         first_seq: int = 0,
     ) -> None:
         self.lease = lease
         self._path = path
+        # Created with the first event: until then it would say nothing.
         self._file = file
+        self._unwritten: list[bytes] = []
         self._events = events
         self._first = self._sent = first_seq
         self.complete = False
@@ -78,18 +80,23 @@ class RunOutbox:
 
     def add(self, event: bytes, *, last: bool) -> None:
         """Append an event; ``last`` marks the run as complete."""
-        self._write(event + b"\n")
+        self._unwritten.append(event)
         self._events.append(event)
         self.complete = last
 
-    def _write(self, line: bytes) -> None:
-        if self.write_error:
+    def flush(self) -> None:
+        """Write the events that are not in the file yet."""
+        lines, self._unwritten = self._unwritten, []
+        if not lines or self.write_error:
             return
         try:
-            _write_all(self._file, line)
-            # Flushed to the system but not to the disk: a machine that loses its power loses its
-            # runs too, and those are reported lost.
-            self._file.flush()
+            if self._file is None:
+                # Without a buffer: what a full disk refuses must not be written later.
+                self._file = open_private(self._path, buffering=0)
+                lines.insert(0, wire.encode(self.lease))
+            # To the system but not to the disk: a machine that loses its power loses its runs too,
+            # and those are reported lost.
+            _write_all(self._file, b"\n".join((*lines, b"")))
         except OSError as error:
             # The events are in memory too, and are sent. Should this process end before, the run is
             # lost; what is in the file then is a beginning, which the next process reads as one.
@@ -102,6 +109,7 @@ class RunOutbox:
 
     def take(self, limit_bytes: int) -> list[bytes]:
         """Return the next events to send, within ``limit_bytes``, and mark them as sent."""
+        self.flush()
         taken: list[bytes] = []
         index = self._sent - self._first
         while index < len(self._events):
@@ -132,23 +140,27 @@ class RunOutbox:
 
     def close(self) -> None:
         """Close the file and leave it on disk, for the next process."""
+        self.flush()
         _close(self._file)
 
     def replace(self, event: bytes, seq: int, reason: str) -> None:
         """Set the events aside, and end the run with ``event``, number ``seq``, instead."""
+        self.flush()
         _close(self._file)
         if not self.is_replaced:
             set_aside(self._path, reason)
         self.unreadable = reason
-        self._file, self.write_error = _create(self._path, self.lease)
+        self._file, self.write_error = None, ""
         self._events.clear()
         self._first = self._sent = seq
         self.is_replaced = True
         self.add(event, last=True)
+        self.flush()
 
     def discard(self) -> None:
         """Delete the events and the file."""
         self._events.clear()
+        self._unwritten.clear()
         _close(self._file)
         # A folder that has become read-only: the file is recovered, and its events refused.
         with contextlib.suppress(OSError):
@@ -176,12 +188,9 @@ class Outbox:
             raise UsageError(f"cannot use the outbox {folder}: {error.strerror}") from error
 
     def open(self, lease: wire.Lease) -> RunOutbox:
-        """Create the outbox of an attempt."""
+        """Return the outbox of an attempt that begins."""
         path = self.folder / f"{lease.run_id}.{lease.attempt}.jsonl"
-        file, error = _create(path, lease)
-        outbox = RunOutbox(path, lease, deque(), file)
-        outbox.write_error = error
-        return outbox
+        return RunOutbox(path, lease, deque())
 
     def erase(self, run_id: str) -> int:
         """Delete the files of a run, those that were set aside included. Return their number."""
@@ -251,28 +260,16 @@ def _unused(folder: Path, name: str) -> Path:
     return target
 
 
-def _create(path: Path, lease: wire.Lease) -> tuple[IO[bytes], str]:
-    """Create a file with its lease; return it, or a file in memory and why it is one."""
-    file: IO[bytes] = BytesIO()
-    try:
-        # Without a buffer: what a full disk refuses must not be written later.
-        file = open_private(path, buffering=0)
-        _write_all(file, wire.encode(lease) + b"\n")
-    except OSError as error:
-        _close(file)
-        return BytesIO(), reason_of(error)
-    return file, ""
-
-
 def _write_all(file: IO[bytes], data: bytes) -> None:
     # Without a buffer, a full disk takes a part before it refuses.
     while data:
         data = data[file.write(data) :]
 
 
-def _close(file: IO[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        file.close()
+def _close(file: IO[bytes] | None) -> None:
+    if file is not None:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:

@@ -30,6 +30,7 @@ from worker.workflow.model import Workflow
 if TYPE_CHECKING:
     from worker.adaptors.collections.local_host import CollectionsSender
 
+_NO_OPTIONS = wire.RunOptions()
 MAX_CACHED_WORKFLOWS = 64
 MAX_CACHED_BYTES = 256 * 1024 * 1024
 """The largest size of the plans that are cached; those that runs use are kept beyond it."""
@@ -64,9 +65,13 @@ class _ReportingSink:
 
 @dataclass(slots=True, kw_only=True)
 class _LoadedPlan:
-    """Workflow of a plan, its host, and the number of runs that use them."""
+    """Workflow of a plan, its host, and the number of runs that use them.
+
+    ``usual`` are the options of runs whose orders have none.
+    """
 
     workflow: Workflow
+    usual: Options
     reach: Reach
     host: LazyHost | CollectionsSender
     size_bytes: int
@@ -94,7 +99,9 @@ class RunExecutor:
         async with self._loaded(run) as plan:
             input = _read_input(run)
             async with self._host(plan, input, run.options.start) as host:
-                options = self._options(plan.workflow, run.options)
+                options = plan.usual
+                if run.options != _NO_OPTIONS:
+                    options = self._options(plan.workflow, run.options)
                 id = run.lease.run_id
                 recording, reported = RunRecording(options, host), None
                 if self._start_recording is not None:
@@ -123,7 +130,9 @@ class RunExecutor:
         self, plan: _LoadedPlan, input: Any, start: str
     ) -> AsyncIterator[LazyHost | CollectionsSender]:
         """Return the host of the plan, or one of the run where its input opens hosts."""
-        reach = self._reach(plan.workflow, input, start)
+        reach = plan.reach
+        if isinstance(input, Mapping) and "configuration" in input:
+            reach = self._reach(plan.workflow, input, start)
         if reach == plan.reach:
             yield plan.host
             return
@@ -171,8 +180,15 @@ class RunExecutor:
         reach = self._reach(workflow)
         # Python objects take several times the space of their JSON.
         size_bytes = 4 * len(bytes(run.plan))
+        usual = self._options(workflow, _NO_OPTIONS)
         host = open_host(reach, self._allowance.collections)
-        return _LoadedPlan(workflow=workflow, reach=reach, host=host, size_bytes=size_bytes)
+        return _LoadedPlan(
+            workflow=workflow,
+            usual=usual,
+            reach=reach,
+            host=host,
+            size_bytes=size_bytes,
+        )
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         return Options(

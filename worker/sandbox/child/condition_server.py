@@ -60,7 +60,8 @@ def _handle(
     # inside a condition that never returns.
     signal.setitimer(signal.ITIMER_REAL, CONDITION_TIMEOUT_S)
     # Processor time: a short limit of real time would depend on what else the machine does.
-    signal.setitimer(signal.ITIMER_PROF, header.get("cpu_s", 0))
+    if cpu_s := header.get("cpu_s"):
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
         if "all" in header:
             results = [javascript.evaluate(step, edges, state) for state in header["all"]]
@@ -73,7 +74,8 @@ def _handle(
         return encode_frame({"taken": result.taken, "error": error}, changed)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        if cpu_s:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _error_field(error: StepError | None) -> dict[str, Any] | None:

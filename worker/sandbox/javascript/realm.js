@@ -337,6 +337,13 @@
     return rest;
   }
 
+  // A state's own toJSON makes another value, which may have them again.
+  function serializeOutput(state, original) {
+    const text = serializeState(state, original);
+    if (typeof state.toJSON !== "function" || text === undefined) return text;
+    return serializeState(withoutSecrets(JSON.parse(text)));
+  }
+
   // --- console and timers -----------------------------------------------------------------------
 
   const inspectValue = globalThis.__inspect;
@@ -655,7 +662,7 @@
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
     if (step.errored) step.ownError = result.errors[step.id];
-    step.text = result ? (serializeState(result, returned) ?? null) : null;
+    step.text = result ? (serializeOutput(result, returned) ?? null) : null;
   }
 
   // --- API for the host -----------------------------------------------------------------------------
@@ -726,7 +733,7 @@
       const withError = (state) => {
         const passed = withoutSecrets(state);
         const before = isObject(passed.errors) ? passed.errors : {};
-        return serializeState({ ...passed, errors: { ...before, [step.id]: entry } }, state);
+        return serializeOutput({ ...passed, errors: { ...before, [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);

@@ -8,7 +8,6 @@ the plan and the limits of the request. Everything else is a :class:`ProtocolErr
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, TypeAlias, cast
 
@@ -102,7 +101,8 @@ _ONLY_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256
 
 def decode_frame(head: bytes) -> Frame:
     """Decode the header of a frame. Raises :class:`ProtocolError` for anything else."""
-    return cast("Frame", typed(_decode, Frame, head))
+    frame: Frame = typed(_decode, Frame, head)
+    return frame
 
 
 def typed(decode: Any, type: Any, head: bytes) -> Any:
@@ -173,7 +173,7 @@ class RunFrames:
         self._ids = IdSequence(request.seed)
         errors = [step.error for steps in request.script.values() for step in steps]
         self._reasons = _REASONS.union(error.reason for error in errors if error)
-        self._executions: Counter[str] = Counter()
+        self._executions: dict[str, int] = {}
         self._open: StepStart | None = None
         self._last_call = self._log_lines = self._log_characters = 0
 
@@ -253,10 +253,11 @@ class RunFrames:
         _require(self._open is None, "step:start while another step runs")
         _require(job_id in self._plan.index, "an unknown step")
         _require(self._plan.step(job_id).name == event.job_name, "another name of a step")
-        _require(event.execution == self._executions[job_id], "an execution out of order")
+        execution = self._executions.get(job_id, 0)
+        _require(event.execution == execution, "an execution out of order")
         _require(self._ids.has(event.input_dataclip_id), "an unknown dataclip")
         _require(self._ids.advances(event.step_id), "a step_id out of order")
-        self._executions[job_id] += 1
+        self._executions[job_id] = execution + 1
         self._open = event
 
     def _check_log(self, event: RunLog) -> None:
