@@ -33,8 +33,8 @@ from worker.fleet.messaging.bus import (
     BrokerRefusal,
     Connected,
     Message,
+    MessagesRefused,
     QuotaExceeded,
-    Refused,
 )
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
@@ -73,8 +73,10 @@ async def test_a_state_that_a_quota_refuses_is_sent_until_it_is_taken() -> None:
         bus.publish(state(1))
         await broker.until(lambda received: received[-1:] == [("runs/r/state", b"1", SUCCESS)])
         assert len(broker.received) == 4
-        refused = await arrival_of(bus, Refused)
-    assert refused == Refused("the broker refuses messages on runs/r/state: Quota exceeded", 1)
+        refused = await arrival_of(bus, MessagesRefused)
+    assert refused == MessagesRefused(
+        "the broker refuses messages on runs/r/state: Quota exceeded", 1
+    )
 
 
 async def test_an_older_state_does_not_follow_a_newer_one() -> None:
@@ -97,8 +99,8 @@ async def test_an_older_state_does_not_follow_a_newer_one() -> None:
 async def test_a_state_that_an_access_list_denies_is_sent_once_and_reported() -> None:
     async with connected(lambda message: NOT_AUTHORIZED) as (broker, bus):
         bus.publish(state(1))
-        refused = await arrival_of(bus, Refused)
-        assert isinstance(refused, Refused) and refused.reason.endswith("Not authorized")
+        refused = await arrival_of(bus, MessagesRefused)
+        assert isinstance(refused, MessagesRefused) and refused.reason.endswith("Not authorized")
         with pytest.raises(AccessDenied):
             await bus.confirm(Message(topic="end", payload=b""))
     assert [topic for topic, _, _ in broker.received] == ["runs/r/state", "end"]

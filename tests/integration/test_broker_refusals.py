@@ -122,15 +122,16 @@ async def test_two_of_one_client_id_throw_each_other_out_less_and_less_often(
     assert sorted(set(failures))[:4] == [1, 2, 3, 4]
 
 
-async def test_a_connection_that_breaks_as_it_is_accepted_is_made_again(
-    monkeypatch: pytest.MonkeyPatch,
+# A CONNACK of MQTT 5 that accepts, without properties; and none, as from a proxy without its broker.
+@pytest.mark.parametrize("answer", [bytes((0x20, 3, 0, 0, 0)), b""])
+async def test_a_connection_that_breaks_at_its_start_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     connections: asyncio.Queue[None] = asyncio.Queue()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
-        # A CONNACK of MQTT 5: accepted, without properties.
-        writer.write(bytes((0x20, 3, 0, 0, 0)))
+        writer.write(answer)
         writer.close()
         connections.put_nowait(None)
 

@@ -13,6 +13,9 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
+SEEN_LATE_S = 15.0
+"""How much later than its change a state may be seen, as states come again after the broker did."""
+
 
 @dataclass(slots=True)
 class Fault:
@@ -123,8 +126,9 @@ def was_disturbed(
     """
     began = times.get((run["id"], "running"), -math.inf)
     ended = times.get((run["id"], str(run["status"])), math.inf)
-    # A state is published a little after the change.
     return any(
-        fault.worker == run["worker"] and fault.began <= ended and began - 5.0 <= fault.ended
+        fault.worker == run["worker"]
+        and fault.began <= ended
+        and began - SEEN_LATE_S <= fault.ended
         for fault in disturbed
     )

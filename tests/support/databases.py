@@ -94,8 +94,15 @@ class Postgres:
 
     def restart(self, pause_s: float) -> None:
         """End the server, with all its connections, and start it again after a pause."""
+        self._end_and_start(signal.SIGINT, pause_s)
+
+    def crash(self) -> None:
+        """End the server without a checkpoint, and start it: it recovers from its log."""
+        self._end_and_start(signal.SIGQUIT, 0.0)
+
+    def _end_and_start(self, ending: signal.Signals, pause_s: float) -> None:
         self._admin.close()
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(ending)
         self._process.wait(60)
         time.sleep(pause_s)
         self._start()

@@ -123,6 +123,7 @@ class MessageProcessor:
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
+        self._heard_us = 0
         self._republication = Republication()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -197,8 +198,14 @@ class MessageProcessor:
         if assigns:
             self._assign_runs(uow)
 
-    def tick(self, now_us: int) -> Outgoing:
-        """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
+    def tick(self, now_us: int, heard_us: int | None = None) -> Outgoing:
+        """Do what is due: expire leases, delete old orders, assign runs. Return what to publish.
+
+        Leases expire that ended before ``heard_us``, when all messages that the broker had by then
+        were handled; by default this is ``now_us``.
+        """
+        # An echo from the future is from before the clock was set back.
+        self._heard_us = now_us if heard_us is None else heard_us if heard_us <= now_us else 0
         since_last = now_us - self._last_tick_us if self._last_tick_us else 0
         late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
@@ -612,7 +619,12 @@ class MessageProcessor:
         lease_us = int(self._settings.lease_s * 1e6)
         if self._connected_since_us is None or uow.now_us < self._connected_since_us + lease_us:
             return []
-        return [run.id for run in uow.transaction.expired_runs(uow.now_us)]
+        ended = uow.transaction.expired_runs(uow.now_us)
+        heard = [run.id for run in ended if run.expires <= self._heard_us]
+        # Their heartbeats may be on the way, as long as the connection to the broker is late.
+        if len(heard) < len(ended):
+            uow.outgoing.echo_us = uow.now_us
+        return heard
 
     def _follow_up(self, uow: UnitOfWork) -> None:
         """Do what follows from the ends of runs: retries first, as they keep their order's key."""

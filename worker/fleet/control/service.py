@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from worker.fleet.control.alerts import MAX_WAITING, AlertDispatcher, AlertNotifier
+from worker.fleet.control.broker_echo import BrokerEcho
 from worker.fleet.control.held_states import HeldStates
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
@@ -48,8 +49,8 @@ from worker.fleet.messaging.bus import (
     Connected,
     Disconnected,
     Message,
+    MessagesRefused,
     QuotaExceeded,
-    Refused,
     problem_of,
 )
 from worker.fleet.messaging.instance_id import incarnation
@@ -58,7 +59,7 @@ from worker.sinks.log import LeveledLogger
 from worker.util import invariant_checks
 from worker.util.invariant_checks import Invariant
 from worker.util.liveness import Liveness
-from worker.util.machine_clock import monotonic_s, random_between
+from worker.util.machine_clock import monotonic_s, random_between, random_hex
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -73,6 +74,8 @@ REFUSAL_S = 30.0
 """How long a control plane is unhealthy after the broker has refused a message."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
+SLOW_ECHO_S = 30.0
+"""A control plane whose messages to itself take this long is unhealthy: no lease ends."""
 T = TypeVar("T")
 # The key of the lock of the control plane that receives the messages of topic triggers.
 _TOPIC_LOCK = 7_205_759_405
@@ -126,12 +129,16 @@ class ControlPlane:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._echo_topic = topics.echo(self._id)
         self._encode = encode
         self._surveys = surveys
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
         self._states = HeldStates()
+        self._echo = BrokerEcho(random_hex(16))
+        self._echo_asked_at: float | None = None
+        self._next_tick = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
@@ -180,6 +187,12 @@ class ControlPlane:
         began = min(self._calls_began, default=None)
         if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
+        asked_at = self._echo_asked_at
+        if asked_at is not None and monotonic_s() - asked_at > SLOW_ECHO_S:
+            return (
+                f"no message returns on {self._echo_topic}: the access list of the broker must "
+                "allow this control plane to publish and to read it"
+            )
         return self.broker_refusal if self.connected.is_set() else "not connected to the broker"
 
     @property
@@ -255,6 +268,7 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
+        self._bus.subscribe(self._echo_topic)
         try:
             async with self._bus:
                 tasks = [asyncio.create_task(self._serve())]
@@ -274,21 +288,20 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = next_page = next_survey = 0.0
+        next_page = next_survey = 0.0
         try:
             while True:
                 self._liveness.mark()
-                next_turn = min(next_tick, next_page) if self._has_page else next_tick
+                next_turn = min(self._next_tick, next_page) if self._has_page else self._next_tick
                 arrivals = await self._bus.receive(max(0.0, next_turn - monotonic_s()))
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
-                if monotonic_s() >= next_tick:
-                    # First, as the tick moves the checkpoint: what was committed before it is out.
+                if monotonic_s() >= self._next_tick:
                     self._send(self._states.release())
                     self._publish(await self._on_thread(self._tick))
                     await self._check_retained()
                     await self._deliver_left_over()
-                    next_tick = monotonic_s() + TICK_S
+                    self._next_tick = monotonic_s() + TICK_S
                 if self._has_page and monotonic_s() >= next_page:
                     self._publish(await self._on_thread(self._next_states))
                     next_page = monotonic_s() + PAGE_INTERVAL_S
@@ -339,7 +352,7 @@ class ControlPlane:
         return self._processor.survey(self._clock.now_us())
 
     def _tick(self) -> Outgoing:
-        return self._processor.tick(self._clock.synchronise())
+        return self._processor.tick(self._clock.synchronise(), self._echo.heard_us)
 
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         # Messages are processed before a change of the connection that came after them.
@@ -349,6 +362,10 @@ class ControlPlane:
                 case Message(topic=self._topics.control):
                     if arrival.retain:
                         self._retained.presence_retained()
+                case Message(topic=self._echo_topic):
+                    await self._process(messages)
+                    messages = []
+                    self._receive_echo(arrival)
                 case Message():
                     messages.append(arrival)
                 case Connected():
@@ -359,9 +376,10 @@ class ControlPlane:
                     await self._process(messages)
                     messages = []
                     self.connected.clear()
+                    self._echo_asked_at = None
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
-                case Refused(reason, number):
+                case MessagesRefused(reason, number):
                     self._note_refusal(reason, number)
                 case Congestion(dropped=0):
                     self._log.warning("broker.congested")
@@ -370,6 +388,17 @@ class ControlPlane:
                     # Workers and clients retransmit what has no answer. States have none.
                     self._retained.lost()
         await self._process(messages)
+
+    def _ask_echo(self, now_us: int) -> None:
+        if self._echo_asked_at is None:
+            self._echo_asked_at = monotonic_s()
+        self._bus.publish(Message(topic=self._echo_topic, payload=self._echo.ask(now_us)))
+
+    def _receive_echo(self, message: Message) -> None:
+        # The leases that waited for it need not wait for the next tick too.
+        if self._echo.receive(message.payload):
+            self._echo_asked_at = None
+            self._next_tick = 0.0
 
     def _note_refusal(self, reason: str, number: int = 1) -> None:
         if not self.broker_refusal:
@@ -433,6 +462,10 @@ class ControlPlane:
 
     def _publish_one(self, outgoing: Outgoing) -> None:
         self._send(self._states.hold(outgoing.messages))
+        if outgoing.echo_us:
+            # The echo tells that all is out that was committed before.
+            self._send(self._states.release())
+            self._ask_echo(outgoing.echo_us)
         for invariant, problem in invariant_checks.take_news():
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
         if outgoing.deployed:

@@ -70,6 +70,7 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
         ),
         ("workers.cmd", topics.worker("{worker}", "cmd"), (wire.Command,), "send"),
         ("control.status", topics.control, (wire.Presence,), "send"),
+        ("control.echo", topics.echo("{id}"), (wire.Echo,), "send"),
         ("runs.state", topics.run("{run}", "state"), (wire.RunState,), "send"),
         ("runs.events", topics.run("{run}", "events"), (wire.RunEvents,), "send"),
         ("orders.state", topics.order("{order}"), (wire.OrderState,), "send"),

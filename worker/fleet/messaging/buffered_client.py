@@ -136,6 +136,14 @@ class BufferedClient(aiomqtt.Client):
             self.on_new_session()
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
+    def _on_disconnect(self, client: Any, userdata: Any, *details: Any) -> None:
+        # The library ignores a connection that closes before the broker's answer, as it does where
+        # a broker restarts behind a proxy, and waits for its whole timeout.
+        if not self._connected.done():
+            reason = "the connection closed before the broker answered"
+            self._connected.set_exception(aiomqtt.MqttError(reason))
+        super()._on_disconnect(client, userdata, *details)
+
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         # Both others have a buffer of their own.
         if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket):

@@ -88,14 +88,14 @@ class Congestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class MessagesRefused:
     """Notice that the broker has refused published messages: how many, and why the last one."""
 
     reason: str
     number: int
 
 
-Arrival = Message | Connected | Disconnected | Congestion | Refused
+Arrival = Message | Connected | Disconnected | Congestion | MessagesRefused
 
 
 class Bus(Protocol):

@@ -135,6 +135,16 @@ class MissingContent(Payload, frozen=True, tag="missing"):
     hashes: list[ContentHash]
 
 
+class Echo(Payload, frozen=True):
+    """A message of a control plane to itself.
+
+    ``sent_us`` is its time in microseconds since the epoch. By ``token`` it knows its own ones.
+    """
+
+    token: str
+    sent_us: int
+
+
 # --- workers to the control plane -----------------------------------------------------------------
 
 

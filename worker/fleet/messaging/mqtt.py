@@ -34,8 +34,8 @@ from worker.fleet.messaging.bus import (
     Disconnected,
     Inbox,
     Message,
+    MessagesRefused,
     QuotaExceeded,
-    Refused,
 )
 from worker.fleet.messaging.connection_problems import connection_problem
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
@@ -356,7 +356,7 @@ class MqttBus:
     def _note_refused(self, refusal: BrokerRefusal) -> None:
         self._refusals += 1
         if monotonic_s() >= self._refusals_noted_at + REFUSALS_NOTED_S:
-            self._inbox.put(Refused(str(refusal), self._refusals))
+            self._inbox.put(MessagesRefused(str(refusal), self._refusals))
             self._refusals, self._refusals_noted_at = 0, monotonic_s()
 
     def _drop_unsent(self) -> None:

@@ -14,6 +14,7 @@
     {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, starts, acks
     {root}/v1/workers/{worker}/cmd       commands of the control plane: cancel, abandon
     {root}/v1/control/status             presence of the control plane (retained, and the will)
+    {root}/v1/control/echo/{id}          messages of a control plane to itself
     {root}/v1/runs/{run}/state           state of a run (retained), by the control plane alone
     {root}/v1/runs/{run}/events          accepted events of a run, by the control plane alone
     {root}/v1/orders/{order}/state       state of an order (retained), by the control plane alone
@@ -119,6 +120,9 @@ class Topics:
     @property
     def control(self) -> str:
         return f"{self.base}/control/status"
+
+    def echo(self, id: str) -> str:
+        return f"{self.base}/control/echo/{id}"
 
     def run(self, run_id: str, channel: str) -> str:
         return f"{self.base}/runs/{run_id}/{channel}"
