@@ -278,7 +278,7 @@ class Queries:
             "page of all states": self._page_of_states,
             "replies that are due": read(due_replies),
             "whether replies are due": read(expects_replies),
-            "audit, 1,000 orders": lambda: _take(audit_rows.read_orders(self._url), 1000),
+            "a page of an audit": lambda: _take(audit_rows.read_orders(self._url), 100),
         }
 
     def _page_of_states(self) -> None:

@@ -41,6 +41,25 @@ def value_of(instance: Instance, expression: str) -> str:
     return text
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        # Halfway between two doubles, short and long: the even one is right.
+        "9007199254740993",
+        "4503599627370497.5",
+        "68408.5549406741265556775033473968505859375",
+        "0.20034168779495580003935373269996489398181438446044921875",
+        # Just above half, in a digit beyond those of any double.
+        "9007199254740993.00000000000000000001",
+        "2.2250738585072014e-308",
+        "5e-324",
+    ],
+)
+def test_a_number_is_the_nearest_double(blank: Image, shared: Runtime, number: str) -> None:
+    text = value_of(Instance(shared, blank), f"String(JSON.parse('{number}'))")
+    assert float(text) == float(number)
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(numbers=st.lists(NUMBERS, min_size=1, max_size=20))

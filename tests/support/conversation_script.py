@@ -61,7 +61,11 @@ async def converse(
             *program, *arguments, "--mqtt", url, "--reply-timeout", "60", *PACKET_LIMIT,
             cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        output, errors = await process.communicate()
+        try:
+            output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
         # 1: the run did not succeed.
         assert process.returncode in (0, 1), (arguments, output[-500:], errors[-2000:])
 

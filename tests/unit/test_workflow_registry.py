@@ -84,3 +84,16 @@ def test_the_version_that_was_used_last_stays_in_the_cache(
     for version in ("1", "2", "1", "3", "1", "2"):
         get(version)
     assert reads == ["1", "2", "3", "2"]
+
+
+def test_each_workflow_is_listed_once_with_its_other_names(tmp_path: Path) -> None:
+    step = {"name": "A", "adaptor": "@openfn/language-common@3.3.4", "body": "fn(s => s)"}
+    workflows = {
+        key: {"name": name, "jobs": {"a": step}}
+        for key, name in (("one", "First"), ("two", "Second"))
+    }
+    (tmp_path / "project.yaml").write_text(json.dumps({"name": "p", "workflows": workflows}))
+    (tmp_path / "alone.json").write_text(json.dumps({"steps": [{"id": "a", "expression": "1"}]}))
+    registry = read_workflows([tmp_path])
+    assert registry.problems == []
+    assert registry.other_names() == {"First": ["one"], "Second": ["two"], "workflow": ["alone"]}

@@ -70,7 +70,7 @@ def workflows() -> None:
 @as_json
 @client_options
 def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
-    """List the workflows by name.
+    """List the workflows by name, each with its other names, such as its key in a project.
 
     \b
     Examples:
@@ -79,11 +79,14 @@ def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        code = print_list(
-            await client.workflows(),
-            lambda name: print(dumps({"name": name}) if as_json else printable(name)),
-            if_empty="" if as_json else NO_WORKFLOWS,
-        )
+        keys = await client.workflow_keys()
+
+        def print_workflow(name: str) -> None:
+            others = f" ({', '.join(keys[name])})" if keys[name] else ""
+            row = {"name": name, "keys": keys[name]}
+            print(dumps(row) if as_json else printable(f"{name}{others}"))
+
+        code = print_list(list(keys), print_workflow, if_empty="" if as_json else NO_WORKFLOWS)
         for pause in () if as_json else await allowed(client.pauses) or ():
             print(f"paused: {format_target(pause['workflow'], pause['project'])}")
         return code

@@ -59,22 +59,31 @@ class Queue(Struct, Generic[T], frozen=True, eq=False):
 
 
 class Counts(Struct, frozen=True):
-    """Counts by index. An update copies two rows of about sqrt(size) items, not all."""
+    """Counts by index. An update copies one row of counts, and the list of the rows.
 
-    rows: tuple[tuple[int, ...], ...]
+    A row is one integer, in which each count has ``_BITS``: it is copied in one piece, where a
+    tuple of counts would touch each of them.
+    """
+
+    rows: tuple[int, ...]
     width: int
 
     @classmethod
     def of(cls, size: int) -> Counts:
-        # Rows of sqrt(size): a longer or shorter row would make an update copy more.
-        width = isqrt(size) + 1
-        return cls(((0,) * width,) * (size // width + 1), width)
+        # Both parts of an update take about the same time.
+        width = 4 * isqrt(size) + 1
+        return cls((0,) * (size // width + 1), width)
 
     def __getitem__(self, index: int) -> int:
-        return self.rows[index // self.width][index % self.width]
+        row, column = divmod(index, self.width)
+        return self.rows[row] >> (_BITS * column) & _MOST
 
     def increment(self, index: int) -> Counts:
-        r, c = divmod(index, self.width)
-        row = self.rows[r]
-        row = (*row[:c], row[c] + 1, *row[c + 1 :])
-        return Counts((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)
+        row, column = divmod(index, self.width)
+        rows = self.rows
+        more = rows[row] + (1 << (_BITS * column))
+        return Counts((*rows[:row], more, *rows[row + 1 :]), self.width)
+
+
+_BITS = 64
+_MOST = (1 << _BITS) - 1

@@ -312,8 +312,19 @@ class Client:
 
     async def workflows(self) -> list[str]:
         """List the names of the registered workflows."""
-        names: list[str] = await self._request("workflows", wire.Empty())
+        names: list[str] = await self._request("workflows", wire.WorkflowQuery())
         return names
+
+    async def workflow_keys(self) -> dict[str, list[str]]:
+        """Return the registered workflows by name, each with its other names, such as its key."""
+        rows = await self._request("workflows", wire.WorkflowQuery(keys=True))
+        # A control plane of version 0.1.0 knows the names alone.
+        return {
+            (row if isinstance(row, str) else row["name"]): (
+                [] if isinstance(row, str) else row["keys"]
+            )
+            for row in rows
+        }
 
     async def deploy(
         self, file: str | Path, *, project: str = "default", triggers: str | Path | None = None

@@ -32,7 +32,7 @@ class Language(StrEnum):
     PYTHON = "python"
 
 
-class Edge(Struct, frozen=True, kw_only=True):
+class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Edge from step ``source`` to step ``target``, taken under the condition ``kind``.
 
     ``expression`` is JavaScript over ``state`` and ``upstreamStepId``, present exactly if ``kind``
@@ -57,7 +57,7 @@ class Edge(Struct, frozen=True, kw_only=True):
         return not self.disabled and self.kind is not EdgeKind.NEVER
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Node of the graph.
 
     ``source`` is the job's code as written, and ``source_file`` the file that contains it (empty

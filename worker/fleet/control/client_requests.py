@@ -123,16 +123,26 @@ class RequestHandler:
         if method == "submit":
             return self._submit_as(uow, rights, content)
         if method == "workflows":
-            return self._known_names(uow, rights.projects)
+            return self._known_workflows(uow, rights.projects, keys=content.keys)
         return self.methods[method](uow, content)
 
-    def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
-        return self._known_names(uow, None)
+    def list_workflows(self, uow: UnitOfWork, query: wire.WorkflowQuery) -> Any:
+        return self._known_workflows(uow, None, keys=query.keys)
 
     def _known_names(self, uow: UnitOfWork, projects: Collection[str] | None) -> list[str]:
         """List the workflows that orders of some projects, or of all, can name."""
         deployed = deployed_names(uow.transaction.connection, projects)
         return sorted({*self._registry.workflows, *deployed})
+
+    def _known_workflows(
+        self, uow: UnitOfWork, projects: Collection[str] | None, *, keys: bool
+    ) -> list[Any]:
+        names = self._known_names(uow, projects)
+        if not keys:
+            return names
+        others = self._registry.other_names()
+        known = {other for keys_of_one in others.values() for other in keys_of_one}
+        return [{"name": name, "keys": others.get(name, [])} for name in names if name not in known]
 
     # --- submit -----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from worker.core.status import STATUSES
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.transaction import Transaction
 
-BATCH_SIZE = 200
+BATCH_SIZE = 100
 _FINAL = [status.value for status, row in STATUSES.items() if row.final]
 
 

@@ -102,6 +102,17 @@ class WorkflowRegistry:
         workflow = self.workflows.get(name)
         return name if workflow is None else workflow.name
 
+    def other_names(self) -> dict[str, list[str]]:
+        """Return the other names of each workflow, such as its key in a project, by its own."""
+        others: dict[str, list[str]] = {}
+        for name, workflow in self.workflows.items():
+            # Without a name of its own, a workflow is known by its others.
+            is_named = self.workflows.get(workflow.name) is workflow
+            names = others.setdefault(workflow.name if is_named else name, [])
+            if is_named and name != workflow.name:
+                names.append(name)
+        return others
+
     def place_of(self, name: str) -> str:
         """Return the file of a workflow by any of its names; empty where there is none."""
         if name not in self.workflows:

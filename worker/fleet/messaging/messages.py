@@ -574,6 +574,15 @@ class Empty(Payload, frozen=True):
     """A request without arguments."""
 
 
+class WorkflowQuery(Payload, frozen=True):
+    """A query for the names of the workflows that orders can name.
+
+    With ``keys`` each workflow comes once, as an object with its name and the other names of it.
+    """
+
+    keys: bool = False
+
+
 class Failure(Payload, frozen=True):
     """The failure of a request.
 
@@ -612,7 +621,7 @@ REQUESTS: dict[str, type[Any]] = {
     "workers": Empty,
     "alerts": Empty,
     "summary": Empty,
-    "workflows": Empty,
+    "workflows": WorkflowQuery,
 }
 """The requests of clients, by the last level of their topic."""
 FROM_WORKERS: dict[str, type[Any]] = {
