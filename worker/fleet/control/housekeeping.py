@@ -71,6 +71,7 @@ def _forget_workers(uow: UnitOfWork) -> None:
     """Delete workers that are gone, with the presences that brokers retain."""
     for worker in delete_silent_workers(uow.transaction, uow.now_us - SILENT_WORKER_US):
         uow.contacts.pop(worker, None)
+        uow.answered_claims.pop(worker, None)
         uow.clear_retained(uow.topics.worker(worker, "status"))
 
 

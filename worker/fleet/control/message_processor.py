@@ -112,6 +112,7 @@ class MessageProcessor:
         self._run_contents = RunContentCache()
         self._versions = VersionCache()
         self._contacts: dict[str, tuple[str, int]] = {}
+        self._answered_claims: dict[str, PendingClaim] = {}
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
         # The time of the first transaction of which nobody knows whether it was committed, since
@@ -325,8 +326,10 @@ class MessageProcessor:
                 self._unsure_since_us = now_us
             # A commit may have assigned runs to them. A repeated claim gets these runs.
             self._pending_claims.clear()
+            self._answered_claims.clear()
             raise
         self._pending_claims = uow.pending_claims
+        self._answered_claims = uow.answered_claims
         return uow.outgoing
 
     def _tick_in_store(self, now_us: int, last_us: int, *, by_clock: bool = False) -> Outgoing:
@@ -558,6 +561,7 @@ class MessageProcessor:
             self._secrets,
             self._run_contents,
             self._contacts,
+            dict(self._answered_claims),
             self._policy,
             self._versions,
         )

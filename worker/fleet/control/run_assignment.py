@@ -75,7 +75,7 @@ def _read_offers(uow: UnitOfWork) -> dict[str, Offer]:
 def _lease_runs(
     uow: UnitOfWork, worker: str, run_ids: Sequence[str], token: Callable[[], str]
 ) -> None:
-    claim = uow.pending_claims.pop(worker)
+    claim = uow.answered_claims[worker] = uow.pending_claims.pop(worker)
     uow.transaction.load_runs(run_ids)
     runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
     uow.transaction.load_orders(run.order_id for run in runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -81,6 +81,8 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     pending = uow.pending_claims.get(worker)
     if pending and (pending.incarnation != presence.incarnation or not presence.online):
         del uow.pending_claims[worker]
+    # A worker that connects anew may not have got the response.
+    uow.answered_claims.pop(worker, None)
     if presence.online:
         command_erasures(uow, worker)
     grace_end = uow.now_us + int(uow.settings.disconnect_grace_s * 1e6)
@@ -119,11 +121,13 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
     _check_protocol(uow, worker, claim.protocol)
     record_contact(uow, worker, claim.incarnation)
+    if _crosses_response(uow, worker, claim):
+        return
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     if claimed:
         # Runs that have started since are known to the worker: the assignment arrived.
         runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
-        run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
+        run_content.assign(uow, worker, claim.claim_id, runs)
     # A worker that drains withdraws its claim.
     elif claim.demand == 0:
         uow.pending_claims.pop(worker, None)
@@ -131,6 +135,19 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
         uow.pending_claims[worker] = PendingClaim(
             claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation
         )
+
+
+def _crosses_response(uow: UnitOfWork, worker: str, claim: wire.Claim) -> bool:
+    """Check for a claim that was raised before the response to it arrived.
+
+    A busy worker raises its claim with each run that ends: all its runs would be sent again with
+    each. Should the response be lost, the worker repeats the claim as it is by now.
+    """
+    answered = uow.answered_claims.get(worker)
+    if answered is None or answered.claim_id != claim.claim_id or claim.demand <= answered.demand:
+        return False
+    uow.answered_claims[worker] = replace(answered, demand=claim.demand)
+    return True
 
 
 def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
 
-ZYGOTE = "worker.sandbox.child"
+ZYGOTE = "worker.sandbox.child.zygote_process"
 USUAL_CONTENTS = ""
 """The realm of most runs, with neither installed adaptors nor locale data, as an argument."""
 RUNNER = "ahead"

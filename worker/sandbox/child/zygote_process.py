@@ -1,4 +1,4 @@
-"""The zygote as a process: ``python -m worker.sandbox.child``."""
+"""The zygote as a process: ``python -m worker.sandbox.child.zygote_process``."""
 
 from __future__ import annotations
 
