@@ -322,7 +322,7 @@ class FakeWorker:
         self._bench = harness
         self.name = name
         self.incarnation = incarnation
-        self._claims: set[str] = set()
+        self._demands: dict[str, int] = {}
 
     def message(self, channel: str, **fields: Any) -> Message:
         if channel == "claim":
@@ -341,8 +341,9 @@ class FakeWorker:
     def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.AssignedRun]:
         """Claim runs. Return those that are assigned at once."""
         id = claim_id or f"claim-{next(self._bench.numbers)}"
-        repeated = id in self._claims
-        self._claims.add(id)
+        # A worker repeats a claim as it is, or raises it.
+        repeated = self._demands.get(id) == demand
+        self._demands[id] = demand
         published = self.send(
             "claim", claim_id=id, demand=demand, incarnation=self.incarnation, repeated=repeated
         )

@@ -27,6 +27,26 @@ def test_a_repeated_claim_gets_the_same_runs_and_tokens(harness: ControlPlaneHar
     assert harness.call("summary")["available"] == 1
 
 
+def test_a_claim_that_is_raised_gets_its_runs_again_only_where_it_is_repeated(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.submit("a")
+    worker = FakeWorker(harness)
+    [first] = worker.claim(2, "c")
+    assert worker.claim(3, "c") == [], "the response is on its way"
+    assert worker.claim(3, "c") == [first], "the response was lost"
+    assert worker.claim(4, "c") == []
+
+
+def test_a_claim_that_is_raised_before_a_run_comes_has_the_higher_demand(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker = FakeWorker(harness)
+    assert worker.claim(1, "c") == worker.claim(2, "c") == []
+    published = harness.send(*(submission(f"o{n}") for n in range(3)))
+    assert [len(answer.runs) for answer in published.assignments] == [2]
+
+
 def test_a_repeated_claim_does_not_get_runs_that_have_started_since(
     harness: ControlPlaneHarness,
 ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from tests.support.databases import memory_store
 from worker.core.status import Status
@@ -359,7 +359,7 @@ def test_a_row_is_inserted_unless_there_is_one_with_its_key(transaction: Transac
     transaction.put_event(event)
     transaction.put_event(replace(event, body="other"))
     transaction.flush()
-    row = {name: getattr(event, name) for name in EventRow.__dataclass_fields__}
+    row = asdict(event)
     assert transaction.insert_if_missing("events", row) is False
     assert transaction.insert_if_missing("events", {**row, "seq": 1}) is True
     assert transaction.insert_if_missing("events", {**row, "seq": 1}) is False

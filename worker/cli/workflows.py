@@ -70,7 +70,9 @@ def workflows() -> None:
 @as_json
 @client_options
 def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
-    """List the workflows by name, each with its other names, such as its key in a project.
+    """List the workflows by name.
+
+    Each has its other names beside it, such as its key in a project.
 
     \b
     Examples:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.core.status import Status
 from worker.errors import LoadError
@@ -117,7 +117,7 @@ class RequestHandler:
             case Deploy(content=wire.ContentRef() as ref):
                 content = uploaded_request(uow, Deploy, ref)
             case PauseRequest(workflow=str() as name):
-                content = msgspec.structs.replace(content, workflow=self._registry.own_name(name))
+                content = replace(content, workflow=self._registry.own_name(name))
         if rights.projects is not None:
             check_projects(uow, rights.projects, method, content)
         if method == "submit":
@@ -154,7 +154,7 @@ class RequestHandler:
         if bytes(request.plan) != b"null" and "plan" not in rights.may:
             raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
         if not request.order_id:
-            request = msgspec.structs.replace(request, order_id=derived_id(uow, request))
+            request = replace(request, order_id=derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
         may_read = rights.may_read(request.project if order is None else order.project)
         if order is None:

@@ -17,9 +17,11 @@ by the clock of the worker. The table states these rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from worker.core.status import Status
 from worker.fleet.control.entities import RunPhase, RunRecord

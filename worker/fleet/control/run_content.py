@@ -24,21 +24,12 @@ def assigned_bytes(uow: UnitOfWork, run: RunRecord) -> int:
     return ASSIGNED_BYTES + len(order.options.encode())
 
 
-def assign(
-    uow: UnitOfWork,
-    worker: str,
-    claim_id: str,
-    runs: Iterable[RunRecord],
-    *,
-    repeated: bool = False,
-) -> None:
+def assign(uow: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord]) -> None:
     """Publish the response to a claim, with plans and inputs as far as there is room.
 
-    In a ``repeated`` one all plans are new: the first may be lost.
+    A plan is in the first response to a worker that needs it: where that is lost, it is fetched.
     """
     run_list = list(runs)
-    if repeated:
-        uow.run_contents.forget(run.incarnation or "" for run in run_list)
     room = uow.settings.max_message_bytes - sum(assigned_bytes(uow, run) for run in run_list)
     assigned = []
     for run in run_list:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import ref_of
@@ -31,12 +31,6 @@ class RunContentCache:
 
     def _held_bytes(self) -> int:
         return sum(len(content) for content, _ in self._contents.values())
-
-    def forget(self, incarnations: Iterable[str]) -> None:
-        """Assume that these workers have had no plan yet."""
-        forgotten = set(incarnations)
-        for key in [key for key in self._sent if key[0] in forgotten]:
-            del self._sent[key]
 
     def is_first(self, incarnation: str, plan_id: str) -> bool:
         """Return True where a worker has not had a plan yet; from then on it has."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.core.status import Status
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from worker.fleet.control.alerts import MAX_WAITING, AlertDispatcher, AlertNotifier
 from worker.fleet.control.broker_echo import BrokerEcho
+from worker.fleet.control.held_states import HeldStates
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
@@ -134,6 +135,7 @@ class ControlPlane:
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
+        self._states = HeldStates()
         self._echo = BrokerEcho(random_hex(16))
         self._echo_asked_at: float | None = None
         self._next_tick = 0.0
@@ -295,6 +297,7 @@ class ControlPlane:
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
                 if monotonic_s() >= self._next_tick:
+                    self._send(self._states.release())
                     self._publish(await self._on_thread(self._tick))
                     await self._check_retained()
                     await self._deliver_left_over()
@@ -308,6 +311,7 @@ class ControlPlane:
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
+            self._send(self._states.release())
             self._bus.publish(_presence(self._topics, self._id, online=False))
 
     async def _publish_fired(self) -> None:
@@ -457,11 +461,10 @@ class ControlPlane:
             self._publish_one(self._unpublished.popleft())
 
     def _publish_one(self, outgoing: Outgoing) -> None:
-        for message in outgoing.messages:
-            problem = problem_of(message, self._bus.max_message_bytes)
-            invariant_checks.note(Invariant.MESSAGE_SENT, problem)
-            self._bus.publish(self._encode(message))
+        self._send(self._states.hold(outgoing.messages))
         if outgoing.echo_us:
+            # The echo tells that all is out that was committed before.
+            self._send(self._states.release())
             self._ask_echo(outgoing.echo_us)
         for invariant, problem in invariant_checks.take_news():
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
@@ -481,6 +484,12 @@ class ControlPlane:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
         if len(outgoing.delivered) > MAX_WAITING:
             self._alerts.expect_left_over()
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            problem = problem_of(message, self._bus.max_message_bytes)
+            invariant_checks.note(Invariant.MESSAGE_SENT, problem)
+            self._bus.publish(self._encode(message))
 
     def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:

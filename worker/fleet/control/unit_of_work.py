@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
@@ -192,14 +194,10 @@ class UnitOfWork:
         topic: str,
         payload: wire.Payload,
         *,
-        retain: bool = False,
-        expiry_s: int = 0,
         bulk: bool = False,
     ) -> None:
         """Publish a message after the commit."""
-        message = Message(
-            topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s, bulk=bulk
-        )
+        message = Message(topic=topic, payload=wire.encode(payload), bulk=bulk)
         self.outgoing.messages.append(message)
 
     def clear_retained(self, topic: str) -> None:
@@ -262,16 +260,26 @@ class UnitOfWork:
 
     def publish_run_state(self, run: RunRecord) -> None:
         """Publish the retained state of a run."""
-        # Final states expire at the broker: it would collect them for ever.
-        expiry_s = self.settings.state_expiry_s if run.final else 0
         topic = self.topics.run(run.id, "state")
-        self.publish(topic, views.run_state(run), retain=True, expiry_s=expiry_s)
+        self._publish_state(topic, views.run_state(run), final=run.final)
 
     def publish_order_state(self, order: WorkOrder) -> None:
         """Publish the retained state of an order."""
-        expiry_s = self.settings.state_expiry_s if STATUSES[order.status].final else 0
         topic = self.topics.order(order.id)
-        self.publish(topic, views.order_state(order), retain=True, expiry_s=expiry_s)
+        self._publish_state(topic, views.order_state(order), final=STATUSES[order.status].final)
+
+    def _publish_state(self, topic: str, state: wire.Payload, *, final: bool) -> None:
+        message = Message(
+            topic=topic,
+            payload=wire.encode(state),
+            retain=True,
+            # Final states expire at the broker: it would collect them for ever.
+            expiry_s=self.settings.state_expiry_s if final else 0,
+            # Held for a while by one of several control planes, it could follow a newer state of
+            # another one, and the broker would retain it.
+            provisional=not (final or self.settings.shared),
+        )
+        self.outgoing.messages.append(message)
 
     def alert(self, run: RunRecord) -> None:
         """Send an alert for a run after the commit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -136,7 +136,7 @@ def _answer_again(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     # Runs that have started since are known to the worker: the assignment arrived.
     runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
-    run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
+    run_content.assign(uow, worker, claim.claim_id, runs)
 
 
 def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:

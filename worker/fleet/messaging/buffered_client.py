@@ -108,7 +108,8 @@ class BufferedClient(aiomqtt.Client):
         """Receive a message. No client of ours subscribes with QoS 2, which would need more."""
         client: Any = self._client
         message = decode_publish(client._in_packet["command"], client._in_packet["packet"])
-        client._handle_on_message(message)
+        # Directly, as nobody registers a callback for a filter.
+        client.on_message(client, None, message)
         result: MQTTErrorCode = MQTTErrorCode.MQTT_ERR_SUCCESS
         if message.qos and not client._manual_ack:
             result = client._send_puback(message.mid)

@@ -26,7 +26,8 @@ class Message:
 
     ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A
     message expires after ``expiry_s`` seconds, 0 for never. ``bulk`` marks a part of a large
-    content, which others need not wait for. ``properties`` are MQTT 5's user properties.
+    content, which others need not wait for. ``provisional`` marks a retained state that a newer one
+    may replace before it is sent. ``properties`` are MQTT 5's user properties.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class Message:
     expiry_s: int = 0
     content_type: str = "application/json"
     bulk: bool = False
+    provisional: bool = False
     properties: tuple[tuple[str, str], ...] = ()
 
 

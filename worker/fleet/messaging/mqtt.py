@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -228,21 +229,11 @@ class MqttBus:
         return reason if connected_before else f"cannot connect to {self._address}: {reason}"
 
     def _connection(self) -> PublishingClient:
-        inbox = self._inbox
-
-        class Tap(asyncio.Queue[aiomqtt.Message]):
-            """A queue that passes messages on at once."""
-
-            # To iterate over the client's messages would cost a task for each of them.
-
-            def put_nowait(self, item: aiomqtt.Message) -> None:
-                inbox.put(_received(item))
-
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         connect.MaximumPacketSize = self._max_packet_bytes
         # Without it the system delays small messages by up to 40 ms.
         nodelay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        return PublishingClient(
+        client = PublishingClient(
             self._address.host,
             self._address.port,
             username=self._address.username,
@@ -256,12 +247,16 @@ class MqttBus:
             max_inflight_messages=MAX_IN_FLIGHT,
             tls_context=self._context,
             socket_options=nodelay,
-            queue_type=Tap,
             timeout=10,
             transport="websockets" if self._address.websocket_path else "tcp",
             websocket_path=self._address.websocket_path or None,
             logger=_LOG,
         )
+        # Directly: to iterate over the client's messages would cost a task for each of them.
+        client._client.on_message = lambda _client, _data, message: self._inbox.put(
+            _received(message)
+        )
+        return client
 
     async def _serve(self, client: PublishingClient) -> None:
         packet_bytes = min(self._max_packet_bytes, client.max_packet_bytes)
@@ -278,7 +273,7 @@ class MqttBus:
         watcher = asyncio.create_task(client.watch())
         try:
             async for _ in client.messages:
-                pass  # the tap receives them all: this ends with the connection
+                pass  # the inbox receives them all: this ends with the connection
         finally:
             self._client = None
             await end_tasks(watcher)
@@ -413,11 +408,11 @@ def backoff_s(failures: int) -> float:
     return min(MAX_BACKOFF_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def _received(item: aiomqtt.Message) -> Message:
+def _received(item: MQTTMessage) -> Message:
     properties = item.properties
     return Message(
-        topic=item.topic.value,
-        payload=item.payload if isinstance(item.payload, bytes) else b"",
+        topic=item.topic,
+        payload=bytes(item.payload),
         retain=item.retain,
         reply_to=getattr(properties, "ResponseTopic", ""),
         correlation=getattr(properties, "CorrelationData", b""),

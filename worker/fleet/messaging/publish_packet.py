@@ -83,7 +83,9 @@ def decode_publish(command: int, packet: bytes | bytearray) -> MQTTMessage:
     message = MQTTMessage(mid=reader.number(2) if qos else 0, topic=topic)
     message.qos, message.retain, message.dup = qos, bool(command & 1), bool(command & 8)
     size = reader.varying_number()
-    message.properties = _properties(_PacketReader(reader.bytes_of(size)), size)
+    # Most messages of a fleet have none, and the object for them takes longer than all else here.
+    if size:
+        message.properties = _properties(_PacketReader(reader.bytes_of(size)), size)
     message.payload = content[reader.position :]
     return message
 

@@ -555,11 +555,14 @@ class FleetWorker:
         demand = min(self._capacity + self._claimed.ahead - taken, MAX_DEMAND)
         if self._draining or demand <= 0 or not self.connected.is_set() or self._name_claim.refused:
             return
-        # A pending claim is never reduced: the control plane may be answering it right now.
-        if self._claim is None or demand > self._claim.demand:
+        if self._claim is None:
             self._send_claim(demand)
-        elif now - self._claimed_at > REPEAT_CLAIM_S:
-            self._send_claim(self._claim.demand, repeated=True)
+            return
+        # A pending claim is never reduced: the control plane may be answering it right now.
+        demand = max(demand, self._claim.demand)
+        is_late = now - self._claimed_at > REPEAT_CLAIM_S
+        if is_late or demand > self._claim.demand:
+            self._send_claim(demand, repeated=is_late)
 
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = random_hex(16) if self._claim is None else self._claim.claim_id

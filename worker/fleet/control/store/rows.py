@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, TypeVar
+
+from msgspec.structs import asdict
 
 from worker.core.status import Status
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
@@ -15,8 +16,6 @@ from worker.util import invariant_checks
 from worker.util.invariant_checks import Invariant
 
 T = TypeVar("T")
-_ORDER = tuple(field.name for field in fields(WorkOrder))
-_RUN = tuple(field.name for field in fields(RunRecord))
 _ORDER_COLUMNS = tuple(column.name for column in tables.ORDERS.c)
 _RUN_COLUMNS = tuple(column.name for column in tables.RUNS.c)
 WORKER_COLUMNS = tuple(column.name for column in tables.WORKERS.c)
@@ -59,14 +58,14 @@ def _check(problem_of: Callable[[T], str], before: T | None, after: T) -> None:
 
 
 def order_row(order: WorkOrder) -> dict[str, Any]:
-    row = {name: getattr(order, name) for name in _ORDER}
+    row = asdict(order)
     row["status"] = order.status.value
     row["plan"] = row.pop("plan_id")
     return row
 
 
 def run_row(run: RunRecord) -> dict[str, Any]:
-    row = {name: getattr(run, name) for name in _RUN}
+    row = asdict(run)
     row["status"], row["phase"] = run.status.value, run.phase.value
     row["plan"] = row.pop("plan_id")
     return row

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Table, delete, func, select, update
 
 from worker.fleet.control.entities import (
@@ -47,8 +49,7 @@ class WaitingRun:
     needs: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
+class EventRow(Struct, frozen=True, kw_only=True, gc=False):
     """A row of the events table. The event's dataclip is a row of its own, with the id ``clip``."""
 
     run_id: str
@@ -59,8 +60,7 @@ class EventRow:
     body: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRow:
+class WorkerRow(Struct, frozen=True, kw_only=True, gc=False):
     """A row of the workers table. ``since`` is the time of the last change."""
 
     name: str
@@ -434,8 +434,7 @@ class Transaction:
     # --- events -----------------------------------------------------------------------------------
 
     def put_event(self, event: EventRow) -> None:
-        row = {name: getattr(event, name) for name in EventRow.__dataclass_fields__}
-        self.add("events", row)
+        self.add("events", asdict(event))
 
     def add(self, table: str, row: dict[str, Any]) -> None:
         """Insert a row, unless there is one with its key."""
@@ -534,8 +533,7 @@ class Transaction:
         return dict(sql.OFFERS.rows(self.connection, {"time": since}))
 
     def put_worker(self, worker: WorkerRow) -> None:
-        row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}
-        self._put("workers", row)
+        self._put("workers", asdict(worker))
 
     def record_contact(self, worker: str, incarnation: str, now_us: int) -> None:
         """Set the time at which an incarnation of a worker was heard of last."""
