@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -121,7 +121,8 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     record_contact(uow, worker, claim.incarnation)
     # Without a lock: another control plane may be starting the runs that it has assigned to it.
     if uow.transaction.answered_claims([claim.claim_id]):
-        if claim.repeated:
+        # After a withdrawal no repetition comes.
+        if claim.repeated or claim.demand == 0:
             _answer_again(uow, worker, claim)
     # A worker that drains withdraws its claim.
     elif claim.demand == 0:
