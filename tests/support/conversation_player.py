@@ -57,7 +57,6 @@ class Player:
     reports: ReportCollector = field(default_factory=ReportCollector)
     recorded_reports: ReportCollector = field(default_factory=ReportCollector)
     variables: Variables = field(default_factory=dict)
-    _position: int = 0
     _claims: list[str] = field(default_factory=list)
     _answered: set[str] = field(default_factory=set)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -95,7 +94,7 @@ class Player:
         async for item in self.client.messages:
             message = recorded(self.live, item)
             if message.topic == f"{base}/claim" and message.json["demand"]:
-                self._claims.append(message.json["claim_id"])
+                self._note_claim(message.json["claim_id"])
             elif message.topic in (f"{base}/reports", f"{base}/chunk") and self.live == "worker":
                 await self._acknowledge(message, bytes(item.payload))
             elif self.live == "client" and not self._is_change(message):
@@ -103,6 +102,11 @@ class Player:
             async with self._changed:
                 self.came.append(message)
                 self._changed.notify_all()
+
+    def _note_claim(self, claim_id: str) -> None:
+        # A repetition may arrive after the answer, which the worker has had.
+        if claim_id not in self._answered:
+            self._claims.append(claim_id)
 
     # --- what the live part sends -----------------------------------------------------------------
 
@@ -198,7 +202,8 @@ class Player:
             async with asyncio.timeout(TIMEOUT_S), self._changed:
                 await self._changed.wait_for(lambda: bool(self._claims))
             answered = self._claims[-1]
-            self._claims = [claim for claim in self._claims if claim != answered]
+            self._claims = []
+            self._answered.add(answered)
             await self._publish(message, message.json | {"claim_id": answered}, message.properties)
         else:
             await self._publish(message, message.json, message.properties)
