@@ -179,15 +179,15 @@ class Client:
 
     async def _list(self, method: str, query: OrderQuery) -> list[dict[str, Any]]:
         """Ask for part after part, as one query must not hold up the control plane."""
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         query = msgspec.structs.replace(query, partial=True)
         while True:
             reply = await self._request(method, query)
             # A control plane of an earlier version lists all at once.
-            part = _objects(reply if isinstance(reply, list) else reply["found"])
-            found += part
+            part = _objects(reply if isinstance(reply, list) else reply["items"])
+            items += part
             if isinstance(reply, list) or reply["next"] is None:
-                return found
+                return items
             limit = query.limit - len(part)
             query = msgspec.structs.replace(query, limit=limit, **reply["next"])
 
