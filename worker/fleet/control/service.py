@@ -138,6 +138,7 @@ class ControlPlane:
         self._states = HeldStates()
         self._echo = BrokerEcho(lambda: random_hex(16))
         self._echo_asked_at: float | None = None
+        self._awaits_echo = False
         self._next_tick = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
@@ -396,10 +397,11 @@ class ControlPlane:
         self._bus.publish(Message(topic=self._echo_topic, payload=self._echo.ask(now_us)))
 
     def _receive_echo(self, message: Message) -> None:
-        # The leases that waited for it need not wait for the next tick too.
         if self._echo.receive(message.payload):
             self._echo_asked_at = None
-            self._next_tick = 0.0
+            # The leases that waited for it need not wait for the next tick too.
+            if self._awaits_echo:
+                self._next_tick = 0.0
 
     def _note_refusal(self, reason: str, number: int = 1) -> None:
         if not self.broker_refusal:
@@ -466,6 +468,7 @@ class ControlPlane:
         if outgoing.echo_us:
             # The echo tells that all is out that was committed before.
             self._send(self._states.release())
+            self._awaits_echo = outgoing.awaits_echo
             self._ask_echo(outgoing.echo_us)
         for invariant, problem in invariant_checks.take_news():
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
