@@ -495,7 +495,7 @@ class OrderQuery(Payload, frozen=True):
     """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
     For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id. The
-    reply to a ``partial`` query is what was ``found`` in a part of the orders, and in ``next`` the
+    reply to a ``partial`` query has the ``items`` of a part of the orders, and in ``next`` the
     place where the next part begins, null after the last one.
     """
 

@@ -13,6 +13,8 @@ import logging
 import math
 import random
 import socket
+from collections import Counter
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -93,7 +95,8 @@ class MqttBus:
         if max_packet_bytes < MIN_PACKET_BYTES:
             raise UsageError(f"packets need {MIN_PACKET_BYTES:,} bytes, not {max_packet_bytes:,}")
         self._address = address
-        self._filters = list(filters)
+        # How often each is subscribed to.
+        self._filters = Counter(filters)
         self._id = id
         self._will = will
         self._inbox = Inbox()
@@ -175,17 +178,38 @@ class MqttBus:
         await confirmation
 
     def subscribe(self, filter: str) -> None:
-        self._filters.append(filter)
+        # Sent each time, as the broker answers it with the retained messages.
+        self._filters[filter] += 1
         if self._client is not None:
-            task = asyncio.create_task(self._subscribe(self._client, filter))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._send_request(self._subscribe(self._client, filter))
+
+    def unsubscribe(self, filter: str) -> None:
+        self._filters[filter] -= 1
+        if self._filters[filter] > 0:
+            return
+        del self._filters[filter]
+        if self._client is not None:
+            self._send_request(self._client.unsubscribe(filter))
+
+    def _send_request(self, request: Coroutine[Any, Any, None]) -> None:
+        async def send() -> None:
+            # The next connection subscribes to the filters that there are then.
+            with suppress(aiomqtt.MqttError):
+                await request
+
+        task = asyncio.create_task(send())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _subscribe_to_all(self, client: PublishingClient) -> None:
+        subscribed = set[str]()
+        # Filters may be added meanwhile.
+        while added := [filter for filter in self._filters if filter not in subscribed]:
+            for filter in added:
+                await self._subscribe(client, filter)
+            subscribed.update(added)
 
     async def _subscribe(self, client: PublishingClient, filter: str) -> None:
-        with suppress(aiomqtt.MqttError):  # repeated with the next connection
-            await self._subscribe_or_raise(client, filter)
-
-    async def _subscribe_or_raise(self, client: PublishingClient, filter: str) -> None:
         (code,) = await client.subscribe(filter, qos=1)
         if getattr(code, "is_failure", False):
             raise aiomqtt.MqttError(f"the broker refuses the subscription to {filter}: {code}")
@@ -204,8 +228,7 @@ class MqttBus:
             began = math.inf
             try:
                 async with self._connection() as client:
-                    for filter in self._filters:
-                        await self._subscribe_or_raise(client, filter)
+                    await self._subscribe_to_all(client)
                     connected_before, began = True, monotonic_s()
                     await self._serve(client)
             except MqttConnectError as error:
