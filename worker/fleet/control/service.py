@@ -136,7 +136,7 @@ class ControlPlane:
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
         self._states = HeldStates()
-        self._echo = BrokerEcho(random_hex(16))
+        self._echo = BrokerEcho(lambda: random_hex(16))
         self._echo_asked_at: float | None = None
         self._awaits_echo = False
         self._next_tick = 0.0
@@ -363,9 +363,9 @@ class ControlPlane:
                 case Message(topic=self._topics.control):
                     if arrival.retain:
                         self._retained.presence_retained()
+                # It counts for the next tick, before which the messages before it are processed.
+                # They stay one batch: anybody may publish on its topic.
                 case Message(topic=self._echo_topic):
-                    await self._process(messages)
-                    messages = []
                     self._receive_echo(arrival)
                 case Message():
                     messages.append(arrival)
@@ -378,6 +378,7 @@ class ControlPlane:
                     messages = []
                     self.connected.clear()
                     self._echo_asked_at = None
+                    self._echo.on_disconnected()
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
                 case MessagesRefused(reason, number):
