@@ -79,7 +79,7 @@ CHILD = """
 from worker.sandbox.child import zygote
 # Files are closed and forbidden to a runner, and it must write what is traced.
 zygote.forbid_files = lambda: None
-zygote.close_all_but = lambda kept: None
+zygote.close_all_but = lambda descriptors: None
 zygote.main()
 """
 

@@ -250,6 +250,16 @@ class Observer:
                     if isinstance(arrival, Message) and arrival.payload:
                         self._see(json.loads(arrival.payload))
 
+    async def until_final(self, runs: int) -> None:
+        """Wait until so many runs are seen with a final status.
+
+        States come again in pages, some seconds after a broker without them.
+        """
+        final = {status.value for status, row in STATUSES.items() if row.final}
+        async with asyncio.timeout(60):
+            while sum(status in final for _, status in self.newest.values()) < runs:
+                await asyncio.sleep(0.1)
+
     def _see(self, state: dict[str, Any]) -> None:
         run_id, status = state["run_id"], state["status"]
         self.times.setdefault((run_id, status), time.monotonic())
@@ -315,6 +325,7 @@ async def _chaos(
             await asyncio.gather(faults, return_exceptions=True)
             await until_ended(client, storm.runs)
             took = time.monotonic() - began
+            await observer.until_final(storm.runs)
             await asyncio.sleep(1.5)  # messages in flight must change nothing
         for task in background:
             task.cancel()

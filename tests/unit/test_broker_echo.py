@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
+
+import msgspec
+
 from tests.support.control_plane_harness import SECOND, ControlPlaneHarness
-from worker.fleet.control.broker_echo import BrokerEcho
+from worker.fleet.control.broker_echo import MAX_AWAITED, BrokerEcho
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging import messages as wire
+
+
+def made() -> BrokerEcho:
+    numbers = itertools.count()
+    return BrokerEcho(lambda: f"token-{next(numbers)}")
 
 
 def test_an_echo_tells_until_when_all_was_read() -> None:
-    echo = BrokerEcho("mine")
+    echo = made()
     assert echo.heard_us == 0
     assert echo.receive(echo.ask(5 * SECOND))
     assert echo.heard_us == 5 * SECOND
 
 
 def test_a_clock_that_was_set_back_takes_the_proof_back() -> None:
-    echo = BrokerEcho("mine")
+    echo = made()
     for time_us in (5 * SECOND, 2 * SECOND):
         echo.receive(echo.ask(time_us))
     assert echo.heard_us == 2 * SECOND
 
 
 def test_messages_of_others_prove_nothing() -> None:
-    echo = BrokerEcho("mine")
-    for payload in (b"", b"{", b"[]", b'{"token":1}', BrokerEcho("theirs").ask(SECOND)):
+    echo = made()
+    for payload in (b"", b"{", b"[]", b'{"token":1}', BrokerEcho(lambda: "x").ask(SECOND)):
         assert not echo.receive(payload)
     assert echo.heard_us == 0
+
+
+def test_whoever_reads_an_echo_can_neither_move_its_time_nor_repeat_it() -> None:
+    echo = made()
+    lost, seen = echo.ask(2 * SECOND), echo.ask(5 * SECOND)
+    read = msgspec.json.decode(seen, type=wire.Echo)
+    for time_us in (0, 2**53):
+        forged = wire.encode(msgspec.structs.replace(read, sent_us=time_us))
+        assert not echo.receive(forged)
+    assert echo.receive(seen)
+    assert not echo.receive(seen)
+    # One that was overtaken would take the proof back.
+    assert not echo.receive(lost)
+    assert echo.heard_us == 5 * SECOND
+
+
+def test_an_echo_of_a_connection_that_broke_proves_nothing() -> None:
+    echo = made()
+    payload = echo.ask(SECOND)
+    echo.on_disconnected()
+    assert not echo.receive(payload)
+
+
+def test_echoes_that_never_come_are_forgotten() -> None:
+    echo = made()
+    first, second, *_ = [echo.ask(time_us) for time_us in range(1, MAX_AWAITED + 2)]
+    assert not echo.receive(first)
+    assert echo.receive(second)
 
 
 def test_a_lease_waits_for_the_echo_after_its_end(harness: ControlPlaneHarness) -> None:

@@ -67,6 +67,18 @@ def test_the_one_that_took_them_over_may_end_too(store: Store) -> None:
     assert third.connect().statuses == ["pending"]
 
 
+def test_a_checkpoint_stays_before_what_the_broker_has_not_received(store: Store) -> None:
+    plane = ControlPlaneHarness(store)
+    plane.wait(5)
+    received = plane.now
+    plane.submit("o")
+    # The connection is mute: the broker receives nothing, and returns no echo.
+    for _ in range(20):
+        plane.pass_time(0.9)
+        plane.processor.tick(plane.now, heard_us=received)
+    assert plane.restart().statuses == ["pending"], "after a kill"
+
+
 def test_what_one_commits_that_was_only_away_is_published(store: Store) -> None:
     other, away = _plane(store), _plane(store)
     # No tick of the one, as if its way to the database was cut: the other publishes for it.

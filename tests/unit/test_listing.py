@@ -58,8 +58,8 @@ def _parts(harness: ControlPlaneHarness, method: str, query: dict[str, Any]) -> 
     left = query.get("limit", 50)
     while place is not None:
         part = harness.call(method, **{**query, "limit": left}, partial=True, **place)
-        parts.append(part["found"])
-        left -= len(part["found"])
+        parts.append(part["items"])
+        left -= len(part["items"])
         place = part["next"]
     return parts
 
@@ -82,7 +82,7 @@ def test_what_no_index_finds_is_looked_for_in_a_part_of_the_rows(
     _fill(harness)
     reply = harness.call("orders", search="order-0", partial=True)
     newest = harness.call("orders", limit=PART)
-    assert reply["found"] == []
+    assert reply["items"] == []
     last = newest[-1]
     assert reply["next"] == {"before": last["created"], "beyond": last["order_id"]}
     counted = harness.call("count", search="order-0", partial=True)

@@ -216,6 +216,9 @@ class FakeBus:
     def subscribe(self, filter: str) -> None:
         pass
 
+    def unsubscribe(self, filter: str) -> None:
+        pass
+
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         self._turns += 1
         if self._turns > MAX_TURNS:

@@ -210,5 +210,6 @@ def _mapping_works() -> bool:
     )
 
 
-def _same_base(one: Image, other: Image) -> bool:
-    return one.size == other.size and os.path.sameopenfile(one.descriptor, other.descriptor)
+def _same_base(first: Image, second: Image) -> bool:
+    same_size = first.size == second.size
+    return same_size and os.path.sameopenfile(first.descriptor, second.descriptor)

@@ -69,7 +69,7 @@ class Client:
         self._topics = topics
         self._name = name or client_name()
         self._channel = RequestChannel(bus, topics, wait_s=wait_s, name=self._name, user=user)
-        self._subscribers = Subscribers(topics)
+        self._subscribers = Subscribers(bus, topics)
         self._request = self._channel.request
 
     async def __aenter__(self) -> Self:
@@ -179,15 +179,15 @@ class Client:
 
     async def _list(self, method: str, query: OrderQuery) -> list[dict[str, Any]]:
         """Ask for part after part, as one query must not hold up the control plane."""
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         query = msgspec.structs.replace(query, partial=True)
         while True:
             reply = await self._request(method, query)
             # A control plane of an earlier version lists all at once.
-            part = _objects(reply if isinstance(reply, list) else reply["found"])
-            found += part
+            part = _objects(reply if isinstance(reply, list) else reply["items"])
+            items += part
             if isinstance(reply, list) or reply["next"] is None:
-                return found
+                return items
             limit = query.limit - len(part)
             query = msgspec.structs.replace(query, limit=limit, **reply["next"])
 
@@ -476,27 +476,25 @@ class Client:
 
         A run that is lost or cancelled before it starts has no ``run:complete``.
         """
-        follower = self._subscribers.follower(run_id)
-        for channel in ("state", "events"):
-            self._bus.subscribe(self._topics.run(run_id, channel))
-        next_seq = 0
-        while True:
-            follower.changed.clear()
-            fresh = [event for event in follower.events if event["seq"] >= next_seq]
-            follower.events.clear()
-            state = follower.state or Status((await self.run(run_id))["status"])
-            final = STATUSES[state].final
-            # Events may be lost, or arrive before the subscription: the control plane has them all.
-            if not fresh or fresh[0]["seq"] > next_seq or final:
-                missed = self.each_event(run_id, after=next_seq - 1)
-                fresh = [event async for event in missed]
-            for event in fresh:
-                if event["seq"] == next_seq:
-                    next_seq += 1
-                    yield event
-            if final:
-                return
-            await self._wait_for_change(follower)
+        with self._subscribers.follower(run_id) as follower:
+            next_seq = 0
+            while True:
+                follower.changed.clear()
+                fresh = [event for event in follower.events if event["seq"] >= next_seq]
+                follower.events.clear()
+                state = follower.state or Status((await self.run(run_id))["status"])
+                final = STATUSES[state].final
+                # Events may be lost, or come before the subscription: the control plane has all.
+                if not fresh or fresh[0]["seq"] > next_seq or final:
+                    missed = self.each_event(run_id, after=next_seq - 1)
+                    fresh = [event async for event in missed]
+                for event in fresh:
+                    if event["seq"] == next_seq:
+                        next_seq += 1
+                        yield event
+                if final:
+                    return
+                await self._wait_for_change(follower)
 
     async def _wait_for_change(self, follower: Follower) -> None:
         # Notifications are sent at most once: after a timeout the state is queried.
@@ -518,9 +516,6 @@ class Client:
         The first is a :class:`Gap`. Another one follows a lost connection or a full queue.
         """
         with self._subscribers.queue() as queue:
-            # Subscriptions stay: another caller may follow the same topics.
-            for filter in self._topics.for_followers():
-                self._bus.subscribe(filter)
             while True:
                 yield await queue.take()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ import msgspec
 
 from worker.core.status import Status
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.bus import Bus, Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.topics import Topics
 
@@ -29,14 +29,24 @@ class Gap:
 Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Follower:
-    """Notifications of a run that is followed."""
+    """Notifications of a run for one of its readers."""
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
     revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    def receive_state(self, state: wire.RunState) -> None:
+        # Control planes that share a store publish in no common order.
+        if state.revision >= self.revision:
+            self.state, self.revision = Status(state.status), state.revision
+            self.changed.set()
+
+    def receive_events(self, events: Sequence[msgspec.Raw]) -> None:
+        self.events += [msgspec.json.decode(bytes(event)) for event in events]
+        self.changed.set()
 
 
 class NotificationQueue:
@@ -63,16 +73,29 @@ class NotificationQueue:
 
 
 class Subscribers:
-    """The followers of runs and the queues of a client, which messages are passed to."""
+    """The followers of runs and the queues of a client, which messages are passed to.
 
-    def __init__(self, topics: Topics) -> None:
+    Each is subscribed to its topics as long as it is open.
+    """
+
+    def __init__(self, bus: Bus, topics: Topics) -> None:
+        self._bus = bus
         self._topics = topics
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, list[Follower]] = {}
         self._queues: list[NotificationQueue] = []
 
-    def follower(self, run_id: str) -> Follower:
-        """Return the follower of a run, which all of its readers share."""
-        return self._followers.setdefault(run_id, Follower())
+    @contextmanager
+    def follower(self, run_id: str) -> Iterator[Follower]:
+        """Follow a run within the context."""
+        follower = Follower()
+        self._followers.setdefault(run_id, []).append(follower)
+        try:
+            with self._subscribed([self._topics.run(run_id, kind) for kind in ("state", "events")]):
+                yield follower
+        finally:
+            self._followers[run_id].remove(follower)
+            if not self._followers[run_id]:
+                del self._followers[run_id]
 
     @contextmanager
     def queue(self) -> Iterator[NotificationQueue]:
@@ -80,9 +103,20 @@ class Subscribers:
         queue = NotificationQueue()
         self._queues.append(queue)
         try:
-            yield queue
+            with self._subscribed(self._topics.for_followers()):
+                yield queue
         finally:
             self._queues.remove(queue)
+
+    @contextmanager
+    def _subscribed(self, filters: Sequence[str]) -> Iterator[None]:
+        for filter in filters:
+            self._bus.subscribe(filter)
+        try:
+            yield
+        finally:
+            for filter in filters:
+                self._bus.unsubscribe(filter)
 
     def receive(self, message: Message) -> None:
         """Pass on a message. Raises :class:`WireError` for a malformed one."""
@@ -92,22 +126,20 @@ class Subscribers:
             kind = self._topics.public_kind(message.topic)
             if kind is not None:
                 self.notify(wire.decode(_NOTIFICATIONS[kind], payload))
-        self._update_follower(message.topic.split("/"), payload)
+        self._update_followers(message.topic.split("/"), payload)
 
-    def _update_follower(self, levels: list[str], payload: bytes) -> None:
-        follower = self._followers.get(levels[-2])
-        if follower is None:
+    def _update_followers(self, levels: list[str], payload: bytes) -> None:
+        followers = self._followers.get(levels[-2])
+        if not followers:
             return
         if levels[-1] == "state":
             state = wire.decode(wire.RunState, payload)
-            # Control planes that share a store publish in no common order.
-            if state.revision < follower.revision:
-                return
-            follower.state, follower.revision = Status(state.status), state.revision
+            for follower in followers:
+                follower.receive_state(state)
         else:
             events = wire.decode(wire.RunEvents, payload).events
-            follower.events += [msgspec.json.decode(bytes(event)) for event in events]
-        follower.changed.set()
+            for follower in followers:
+                follower.receive_events(events)
 
     def notify(self, notification: Notification) -> None:
         for queue in self._queues:

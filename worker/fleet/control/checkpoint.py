@@ -1,4 +1,4 @@
-"""Checkpoints: the times before which control planes have published all that they committed.
+"""Checkpoints: the times before which the broker has all that control planes committed.
 
 A control plane can end between a commit and its publication. Its checkpoint is then the place from
 which others publish again: the next one that starts, or one that works with the same database.
@@ -62,16 +62,19 @@ class Checkpoint:
         # A clock that was set back must not stop the checkpoints until it has caught up.
         return not 0 <= now_us - self._last_us <= CHECKPOINT_INTERVAL_US
 
-    def advance(self, uow: UnitOfWork, behind_us: int | None) -> int | None:
+    def advance(self, uow: UnitOfWork, behind_us: int | None, received_us: int) -> int | None:
         """Move the checkpoint where it is due; states since ``behind_us`` are not published yet.
 
-        Return the time since when a control plane that has ended may have left states unpublished.
+        The broker has received all that was published before ``received_us``; 0 where that is not
+        known. Return the time since when a control plane that has ended may have left states
+        unpublished.
         """
         if not self.is_due(uow.now_us):
             return None
         self._store_behind(uow, behind_us)
-        # The time of the checkpoint before: what was committed since may still be in a queue.
-        uow.transaction.put_checkpoint(self._id, min(self._last_us, uow.now_us))
+        uow.outgoing.echo_us = uow.now_us
+        if received_us:
+            uow.transaction.put_checkpoint(self._id, received_us)
         abandoned = self._abandoned(uow)
         # Deleted an interval after that was published: should this process end meanwhile, the next
         # one publishes it. A checkpoint of its own that went back would look abandoned to others.

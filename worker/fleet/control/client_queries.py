@@ -62,14 +62,14 @@ def list_orders(uow: UnitOfWork, query: wire.OrderQuery) -> Any:
 def _list(uow: UnitOfWork, query: wire.OrderQuery, table: Table, view: View) -> Any:
     """List the rows that match, or, if ``partial``, those of one part and where the next begins."""
     listing = Listing(table, query)
-    found: list[Any] = []
+    items: list[Any] = []
     while True:
-        part = listing.part(uow.transaction.connection, query.limit - len(found))
-        found += (view(tuple(row)) for row in part.rows)
+        part = listing.part(uow.transaction.connection, query.limit - len(items))
+        items += (view(tuple(row)) for row in part.rows)
         if query.partial:
-            return {"found": found, "next": _place(part.end)}
+            return {"items": items, "next": _place(part.end)}
         if part.end is None:
-            return found
+            return items
         listing.go_on(part.end)
 
 

@@ -200,8 +200,9 @@ class MessageProcessor:
     def tick(self, now_us: int, heard_us: int | None = None) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish.
 
-        Leases expire that ended before ``heard_us``, when all messages that the broker had by then
-        were handled; by default this is ``now_us``.
+        All messages that were on their way to the broker and from it at ``heard_us`` have arrived:
+        leases expire that ended before it, and what was published before it is not lost. By default
+        this is ``now_us``.
         """
         # An echo from the future is from before the clock was set back.
         self._heard_us = now_us if heard_us is None else heard_us if heard_us <= now_us else 0
@@ -620,6 +621,7 @@ class MessageProcessor:
         # Their heartbeats may be on the way, as long as the connection to the broker is late.
         if len(heard) < len(ended):
             uow.outgoing.echo_us = uow.now_us
+            uow.outgoing.awaits_echo = True
         return heard
 
     def _follow_up(self, uow: UnitOfWork) -> None:
@@ -638,7 +640,9 @@ class MessageProcessor:
         if self._connected_since_us is None or self._unsure_since_us is not None:
             return
         after = self._republication.after
-        since_us = self._checkpoint.advance(uow, None if after is None else after[0])
+        since_us = self._checkpoint.advance(
+            uow, None if after is None else after[0], self._heard_us
+        )
         if since_us is not None:
             self._collect_states(uow, since_us)
 

@@ -136,8 +136,9 @@ class ControlPlane:
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
         self._states = HeldStates()
-        self._echo = BrokerEcho(random_hex(16))
+        self._echo = BrokerEcho(lambda: random_hex(16))
         self._echo_asked_at: float | None = None
+        self._awaits_echo = False
         self._next_tick = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
@@ -362,9 +363,9 @@ class ControlPlane:
                 case Message(topic=self._topics.control):
                     if arrival.retain:
                         self._retained.presence_retained()
+                # It counts for the next tick, before which the messages before it are processed.
+                # They stay one batch: anybody may publish on its topic.
                 case Message(topic=self._echo_topic):
-                    await self._process(messages)
-                    messages = []
                     self._receive_echo(arrival)
                 case Message():
                     messages.append(arrival)
@@ -377,6 +378,7 @@ class ControlPlane:
                     messages = []
                     self.connected.clear()
                     self._echo_asked_at = None
+                    self._echo.on_disconnected()
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
                 case MessagesRefused(reason, number):
@@ -395,10 +397,11 @@ class ControlPlane:
         self._bus.publish(Message(topic=self._echo_topic, payload=self._echo.ask(now_us)))
 
     def _receive_echo(self, message: Message) -> None:
-        # The leases that waited for it need not wait for the next tick too.
         if self._echo.receive(message.payload):
             self._echo_asked_at = None
-            self._next_tick = 0.0
+            # The leases that waited for it need not wait for the next tick too.
+            if self._awaits_echo:
+                self._next_tick = 0.0
 
     def _note_refusal(self, reason: str, number: int = 1) -> None:
         if not self.broker_refusal:
@@ -465,6 +468,7 @@ class ControlPlane:
         if outgoing.echo_us:
             # The echo tells that all is out that was committed before.
             self._send(self._states.release())
+            self._awaits_echo = outgoing.awaits_echo
             self._ask_echo(outgoing.echo_us)
         for invariant, problem in invariant_checks.take_news():
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])

@@ -70,7 +70,8 @@ class Outgoing:
     ``defects`` are parts of the work that failed, by their names, each with its error.
     ``triggered`` counts what became of messages, ticks and calls; ``tick_delays_s`` are the times
     from ticks to their orders; ``deployed``: triggers changed.
-    ``echo_us`` is the time of an echo to ask the broker for; 0 for none.
+    ``echo_us`` is the time of an echo to ask the broker for, 0 for none; ``awaits_echo``: there is
+    work that waits for it.
     ``when_committed`` are changes in memory that belong to a tick or a connection: made when all
     is committed.
     """
@@ -89,6 +90,7 @@ class Outgoing:
     tick_delays_s: list[float] = field(default_factory=list)
     deployed: bool = False
     echo_us: int = 0
+    awaits_echo: bool = False
     when_committed: list[Callable[[], None]] = field(default_factory=list)
 
     def extend(self, other: Outgoing) -> None:
@@ -106,6 +108,7 @@ class Outgoing:
         self.tick_delays_s += other.tick_delays_s
         self.deployed |= other.deployed
         self.echo_us = max(self.echo_us, other.echo_us)
+        self.awaits_echo |= other.awaits_echo
         self.when_committed += other.when_committed
 
 

@@ -133,6 +133,9 @@ class Bus(Protocol):
     def subscribe(self, filter: str) -> None:
         """Add a topic filter, which holds for later connections too."""
 
+    def unsubscribe(self, filter: str) -> None:
+        """Remove a topic filter, once it was removed as often as it was added."""
+
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that.
 

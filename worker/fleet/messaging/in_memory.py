@@ -33,6 +33,9 @@ class LocalBroker:
         bus.filters.append(filter)
         self.deliver_retained(bus, [filter])
 
+    def unsubscribe(self, bus: LocalBus, filter: str) -> None:
+        bus.filters.remove(filter)
+
     def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
         for message in self.retained_on(filters):
             bus.deliver(message)
@@ -108,6 +111,9 @@ class LocalBus:
 
     def subscribe(self, filter: str) -> None:
         self._broker.subscribe(self, filter)
+
+    def unsubscribe(self, filter: str) -> None:
+        self._broker.unsubscribe(self, filter)
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         return await self._inbox.take(wait_s)

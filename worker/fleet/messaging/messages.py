@@ -138,7 +138,8 @@ class MissingContent(Payload, frozen=True, tag="missing"):
 class Echo(Payload, frozen=True):
     """A message of a control plane to itself.
 
-    ``sent_us`` is its time in microseconds since the epoch. By ``token`` it knows its own ones.
+    ``sent_us`` is its time in microseconds since the epoch. By ``token``, a new one for each
+    message, it knows its own ones.
     """
 
     token: str
@@ -494,7 +495,7 @@ class OrderQuery(Payload, frozen=True):
     """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
     For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id. The
-    reply to a ``partial`` query is what was ``found`` in a part of the orders, and in ``next`` the
+    reply to a ``partial`` query has the ``items`` of a part of the orders, and in ``next`` the
     place where the next part begins, null after the last one.
     """
 

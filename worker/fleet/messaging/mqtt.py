@@ -13,6 +13,8 @@ import logging
 import math
 import random
 import socket
+from collections import Counter
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -52,7 +54,8 @@ from worker.util.machine_clock import monotonic_s
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
 MAX_BACKOFF_S = 5.0
-STABLE_S = 10.0
+STABLE_S, STABLE_PAUSES = 10.0, 4
+"""A connection is stable after this time, or after so many pauses like the one before it."""
 # A connection that brings nothing any more is noticed within twice this time.
 KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
@@ -93,7 +96,8 @@ class MqttBus:
         if max_packet_bytes < MIN_PACKET_BYTES:
             raise UsageError(f"packets need {MIN_PACKET_BYTES:,} bytes, not {max_packet_bytes:,}")
         self._address = address
-        self._filters = list(filters)
+        # How often each is subscribed to.
+        self._filters = Counter(filters)
         self._id = id
         self._will = will
         self._inbox = Inbox()
@@ -107,7 +111,6 @@ class MqttBus:
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
-        self._packet_bytes = max_packet_bytes
         self._client: PublishingClient | None = None
         self._refusal: AccessDenied | None = None
         self._context = address.context()
@@ -176,17 +179,38 @@ class MqttBus:
         await confirmation
 
     def subscribe(self, filter: str) -> None:
-        self._filters.append(filter)
+        # Sent each time, as the broker answers it with the retained messages.
+        self._filters[filter] += 1
         if self._client is not None:
-            task = asyncio.create_task(self._subscribe(self._client, filter))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._send_request(self._subscribe(self._client, filter))
+
+    def unsubscribe(self, filter: str) -> None:
+        self._filters[filter] -= 1
+        if self._filters[filter] > 0:
+            return
+        del self._filters[filter]
+        if self._client is not None:
+            self._send_request(self._client.unsubscribe(filter))
+
+    def _send_request(self, request: Coroutine[Any, Any, None]) -> None:
+        async def send() -> None:
+            # The next connection subscribes to the filters that there are then.
+            with suppress(aiomqtt.MqttError):
+                await request
+
+        task = asyncio.create_task(send())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _subscribe_to_all(self, client: PublishingClient) -> None:
+        subscribed = set[str]()
+        # Filters may be added meanwhile.
+        while added := [filter for filter in self._filters if filter not in subscribed]:
+            for filter in added:
+                await self._subscribe(client, filter)
+            subscribed.update(added)
 
     async def _subscribe(self, client: PublishingClient, filter: str) -> None:
-        with suppress(aiomqtt.MqttError):  # repeated with the next connection
-            await self._subscribe_or_raise(client, filter)
-
-    async def _subscribe_or_raise(self, client: PublishingClient, filter: str) -> None:
         (code,) = await client.subscribe(filter, qos=1)
         if getattr(code, "is_failure", False):
             raise aiomqtt.MqttError(f"the broker refuses the subscription to {filter}: {code}")
@@ -205,8 +229,7 @@ class MqttBus:
             began = math.inf
             try:
                 async with self._connection() as client:
-                    for filter in self._filters:
-                        await self._subscribe_or_raise(client, filter)
+                    await self._subscribe_to_all(client)
                     connected_before, began = True, monotonic_s()
                     await self._serve(client)
             except MqttConnectError as error:
@@ -267,7 +290,7 @@ class MqttBus:
                 f"{MIN_PACKET_BYTES:,} are needed"
             )
         self._max_message_bytes = self._payload_limit(packet_bytes)
-        self._packet_bytes = packet_bytes
+        client.max_packet_bytes = packet_bytes
         self._client = client
         client.on_written = self._send_all_waiting
         self._inbox.put(Connected())
@@ -304,7 +327,6 @@ class MqttBus:
         lane.in_flight += 1
         failure: Exception | None = None
         try:
-            _check_size(message, self._packet_bytes)
             if confirmation is not None:
                 settle = functools.partial(self._acknowledged, lane, confirmation)
                 return client.publish_acknowledged(message, settle)
@@ -371,16 +393,6 @@ class MqttBus:
         self._dropped_before = self._dropped
 
 
-def _check_size(message: Message, packet_bytes: int) -> None:
-    """Raise :class:`BrokerRefusal` for a message that the broker would close the connection for."""
-    size = len(message.payload) + PACKET_ENVELOPE_BYTES
-    if size > packet_bytes:
-        raise BrokerRefusal(
-            f"a message on {message.topic} has {len(message.payload):,} bytes, and the limit of a "
-            f"packet is {packet_bytes:,}"
-        )
-
-
 def _sent(lane: _Lane, confirmation: Confirmation | None, failure: Exception | None) -> None:
     lane.in_flight -= 1
     _settle(confirmation, failure)
@@ -399,14 +411,21 @@ def _settle(confirmation: Confirmation | None, failure: Exception | None) -> Non
 def failures_after(failures: int, served_s: float) -> int:
     """Count a failure; a connection that has served for a while begins the count anew.
 
-    The time to connect does not count: a broker that is mute takes as long as a stable one.
+    The time to connect does not count: a broker that is mute takes as long as a stable one. Two
+    participants of one name end each other's connection after a pause of the other. A link that
+    breaks every few seconds is not like that, and healthy runs would be lost in long pauses.
     """
-    return 1 if served_s > STABLE_S else failures + 1
+    is_stable = served_s > min(STABLE_S, STABLE_PAUSES * _longest_pause_s(failures))
+    return 1 if is_stable else failures + 1
 
 
 def backoff_s(failures: int) -> float:
     # Random, so that clients that lost the broker together do not reconnect together.
-    return min(MAX_BACKOFF_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+    return _longest_pause_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _longest_pause_s(failures: int) -> float:
+    return min(MAX_BACKOFF_S, 0.1 * 2.0 ** min(failures, 10))
 
 
 def _received(item: MQTTMessage) -> Message:

@@ -99,14 +99,14 @@ def keep_memory_private() -> None:
         system.set_dumpable(False)
 
 
-def close_all_but(kept: Iterable[int]) -> None:
+def close_all_but(descriptors: Iterable[int]) -> None:
     """Close the descriptors of a process that the zygote forked, and its standard error.
 
     Its standard input and output, which stay, are connected to nothing.
     """
     os.dup2(0, 2)
     start = 3
-    for descriptor in sorted(kept):
+    for descriptor in sorted(descriptors):
         os.closerange(start, descriptor)
         start = max(start, descriptor + 1)
     os.closerange(start, _MAX_DESCRIPTOR)

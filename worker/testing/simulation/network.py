@@ -130,6 +130,10 @@ class SimulatedBroker(LocalBroker):
         self._routes.clear()
         super().subscribe(bus, filter)
 
+    def unsubscribe(self, bus: LocalBus, filter: str) -> None:
+        self._routes.clear()
+        super().unsubscribe(bus, filter)
+
     def disconnect(self, bus: LocalBus) -> None:
         self._routes.clear()
         super().disconnect(bus)
@@ -196,6 +200,9 @@ class Link:
 
     def subscribe(self, filter: str) -> None:
         self._bus.subscribe(filter)
+
+    def unsubscribe(self, filter: str) -> None:
+        self._bus.unsubscribe(filter)
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         if not self._goes_on.is_set():

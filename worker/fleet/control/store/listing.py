@@ -62,9 +62,9 @@ class Listing:
         """Read the first rows that match, up to ``limit``."""
         rows = self._within(self._ordered(select(self._table)))
         page = self._filter(rows) if self._has_filters else rows
-        found = connection.execute(page.limit(limit)).all()
-        is_full = len(found) == limit or not self._has_filters
-        return Part(rows=found, end=None if is_full else self._end(connection))
+        matching = connection.execute(page.limit(limit)).all()
+        is_full = len(matching) == limit or not self._has_filters
+        return Part(rows=matching, end=None if is_full else self._end(connection))
 
     def count(self, connection: Connection, at_most: int) -> tuple[int, Place | None]:
         """Count the rows of a part that match, up to ``at_most``; return where the next begins."""
