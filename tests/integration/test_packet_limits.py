@@ -178,6 +178,13 @@ async def test_a_message_over_the_limit_is_refused_here_and_not_by_the_broker() 
             with pytest.raises(BrokerRefusal, match="the limit of a packet is 131,072"):
                 await bus.confirm(Message(topic="worker/v1/x", payload=b"x" * 128 * KB))
             await bus.confirm(Message(topic="worker/v1/x", payload=b"x"))
+            # With all that is around it, which others may have chosen.
+            large = Message(
+                topic="worker/v1/x", payload=b"x" * 100 * KB, correlation=b"c" * 40 * KB
+            )
+            with pytest.raises(BrokerRefusal, match="the limit of a packet is 131,072"):
+                await bus.confirm(large)
+            await bus.confirm(Message(topic="worker/v1/x", payload=b"x"))
     with pytest.raises(UsageError, match="packets need"):
         MqttBus(parse_address("mqtt://localhost"), max_packet_bytes=1000)
 

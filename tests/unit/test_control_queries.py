@@ -14,7 +14,9 @@ from tests.support.control_plane_harness import (
     to,
 )
 from worker.fleet.control import plane_metrics
+from worker.fleet.control.inbound import MAX_CORRELATION_BYTES
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging.bus import Message
 
 
 def test_orders_are_listed_newest_first_and_found_by_what_they_are(
@@ -117,6 +119,17 @@ def test_a_request_with_a_hostile_reply_topic_is_not_done(harness: ControlPlaneH
         assert [refusal.kind for refusal in published.refusals] == ["reply_topic"], reply_to
         assert not published.messages
     assert harness.dump() == before
+
+
+def test_correlation_data_that_would_not_fit_a_reply_get_none(
+    harness: ControlPlaneHarness,
+) -> None:
+    topic, reply_to = TOPICS.request("workflows"), TOPICS.client("me")
+    for size, kinds in ((MAX_CORRELATION_BYTES, []), (MAX_CORRELATION_BYTES + 1, ["oversized"])):
+        message = Message(topic=topic, payload=b"{}", reply_to=reply_to, correlation=b"c" * size)
+        published = harness.processor.process([message], harness.now)
+        assert [refusal.kind for refusal in published.refusals] == kinds
+        assert [len(reply.correlation) for reply in published.messages] == [size] * (not kinds)
 
 
 def test_a_message_on_an_unknown_topic_is_refused(harness: ControlPlaneHarness) -> None:

@@ -25,6 +25,22 @@ from worker.fleet.messaging.in_memory import LocalBroker
 LOG: Any = DiscardingLog()
 
 
+async def test_echoes_of_others_neither_part_a_batch_nor_make_a_tick(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = ControlPlane(LocalBroker().bus(), harness.processor, topics=TOPICS, log=LOG, id="p")
+    batches, plane._next_tick = list[int](), 1e9
+
+    async def count(messages: Sequence[Message]) -> None:
+        batches.append(len(messages))
+
+    monkeypatch.setattr(plane, "_process", count)
+    beat = Message(topic=TOPICS.worker("w", "beat"), payload=b"{}")
+    echo = Message(topic=TOPICS.echo("p"), payload=b'{"token":"x","sent_us":1}')
+    await plane._handle_arrivals([beat, echo] * 3)
+    assert (batches, plane._next_tick) == ([3], 1e9)
+
+
 @pytest.mark.parametrize("surveys", [True, False])
 async def test_the_queue_is_counted_for_metrics_alone(
     harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch, surveys: bool

@@ -15,7 +15,13 @@ from worker.cli.connection import BrokerConnection
 from worker.fleet.client import Client
 from worker.fleet.control_errors import AccessRefused, NoAnswer
 from worker.fleet.messaging.address import parse_address
-from worker.fleet.messaging.bus import AccessDenied, BrokerRefusal, Disconnected, Message
+from worker.fleet.messaging.bus import (
+    AccessDenied,
+    BrokerRefusal,
+    Disconnected,
+    Message,
+    QuotaExceeded,
+)
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES
@@ -26,7 +32,7 @@ PUBACKS = [
     (0x83, BrokerRefusal, "Implementation specific error"),
     (0x87, AccessDenied, "Not authorized"),
     (0x90, BrokerRefusal, "Topic name invalid"),
-    (0x97, BrokerRefusal, "Quota exceeded"),
+    (0x97, QuotaExceeded, "Quota exceeded"),
 ]
 
 

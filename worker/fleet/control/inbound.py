@@ -17,6 +17,9 @@ from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 
+MAX_CORRELATION_BYTES = 1024
+"""The correlation data of a request, which come back in each packet of its reply."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
@@ -71,6 +74,12 @@ class MessageParser:
         if needs_reply and not self._topics.is_reply_topic(message.reply_to):
             text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
+        if len(message.correlation) > MAX_CORRELATION_BYTES:
+            text = (
+                f"correlation data of {len(message.correlation):,} bytes, and the limit is "
+                f"{MAX_CORRELATION_BYTES:,}"
+            )
+            return InboundMessage(message=message, refusal=MessageRefused("oversized", text))
         if method not in ALL_REQUESTS:
             refusal = MessageRefused("unknown", f"unknown request '{method[:100]}'")
             return InboundMessage(message=message, method=method, refusal=refusal)

@@ -92,7 +92,7 @@ class Publication:
             # The echo proves that all is out that was committed before.
             self.release_states()
             self._bus.publish(
-                self._echo.request(outgoing.echo_us, monotonic_s(), is_awaited=outgoing.awaits_echo)
+                self._echo.request(outgoing.echo_us, monotonic_s(), is_urgent=outgoing.awaits_echo)
             )
 
     def _send(self, messages: Sequence[Message]) -> None:

@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -43,6 +43,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import (
     Arrival,
     Bus,
+    Change,
     Congestion,
     Connected,
     Disconnected,
@@ -124,7 +125,7 @@ class ControlPlane:
         self._id = id or incarnation()
         self._encode = encode
         self._surveys = surveys
-        self._echo = BrokerEcho(topics.echo(self._id), random_hex(16))
+        self._echo = BrokerEcho(topics.echo(self._id), lambda: random_hex(16))
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self.publication = Publication(
             bus, alerts=self._alerts, echo=self._echo, log=log, encode=encode
@@ -331,34 +332,37 @@ class ControlPlane:
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         batch: list[Message] = []
         for arrival in arrivals:
-            if self._is_for_processor(arrival):
+            if not isinstance(arrival, Message):
+                # Messages are processed before a change of the connection that came after them.
+                await self._process(batch)
+                batch = []
+                await self._on_change(arrival)
+            elif not self._receive_own(arrival):
                 batch.append(arrival)
-                continue
-            # Messages are processed before a change of the connection that came after them, and
-            # before an echo, which proves that they were.
-            await self._process(batch)
-            batch = []
-            await self._handle(arrival)
         await self._process(batch)
 
-    def _is_for_processor(self, arrival: Arrival) -> TypeGuard[Message]:
-        own_topics = (self._topics.control, self._echo.topic)
-        return isinstance(arrival, Message) and arrival.topic not in own_topics
+    def _receive_own(self, message: Message) -> bool:
+        """Receive a message for the service itself; return False for one to process."""
+        if message.topic == self._topics.control:
+            if message.retain:
+                self._retained.presence_retained()
+            return True
+        if message.topic != self._echo.topic:
+            return False
+        # It counts for the next tick, before which the messages before it are processed. They stay
+        # one batch: anybody may publish on its topic.
+        if self._echo.receive(message.payload):
+            # The leases that waited for it need not wait for the next tick too.
+            self._next_tick = 0.0
+        return True
 
-    async def _handle(self, arrival: Arrival) -> None:
-        match arrival:
-            case Message(topic=self._topics.control):
-                if arrival.retain:
-                    self._retained.presence_retained()
-            case Message():
-                # Leases that waited for an echo need not wait for the next tick too.
-                if self._echo.receive(arrival.payload):
-                    self._next_tick = 0.0
+    async def _on_change(self, change: Change) -> None:
+        match change:
             case Connected():
                 await self._on_connected()
             case Disconnected(reason):
                 self.connected.clear()
-                self._echo.disconnected()
+                self._echo.on_disconnected()
                 self._processor.on_disconnected()
                 self._log.warning("broker.disconnected", error=reason)
             case MessagesRefused(reason, number):

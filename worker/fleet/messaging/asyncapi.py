@@ -96,7 +96,8 @@ def _reply(name: str) -> dict[str, Any]:
         "reply": {
             "address": {
                 "location": "$message.header#/responseTopic",
-                "description": "MQTT 5's response topic; the correlation data comes back too.",
+                "description": "MQTT 5's response topic; the correlation data, of up to 1,024 "
+                "bytes, comes back too.",
             },
             "channel": {"$ref": "#/channels/replies"},
         }

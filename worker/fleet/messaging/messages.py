@@ -138,7 +138,8 @@ class MissingContent(Payload, frozen=True, tag="missing"):
 class Echo(Payload, frozen=True):
     """A message of a control plane to itself.
 
-    ``sent_us`` is its time in microseconds since the epoch. By ``token`` it knows its own ones.
+    ``sent_us`` is its time in microseconds since the epoch. By ``token``, a new one for each
+    message, it knows its own ones.
     """
 
     token: str

@@ -110,7 +110,6 @@ class MqttBus:
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
-        self._packet_bytes = max_packet_bytes
         self._client: PublishingClient | None = None
         self._refusal: AccessDenied | None = None
         self._context = address.context()
@@ -289,7 +288,7 @@ class MqttBus:
                 f"{MIN_PACKET_BYTES:,} are needed"
             )
         self._max_message_bytes = self._payload_limit(packet_bytes)
-        self._packet_bytes = packet_bytes
+        client.max_packet_bytes = packet_bytes
         self._client = client
         client.on_written = self._send_all_waiting
         self._inbox.put(Connected())
@@ -326,7 +325,6 @@ class MqttBus:
         lane.in_flight += 1
         failure: Exception | None = None
         try:
-            _check_size(message, self._packet_bytes)
             if confirmation is not None:
                 settle = functools.partial(self._acknowledged, lane, confirmation)
                 return client.publish_acknowledged(message, settle)
@@ -391,16 +389,6 @@ class MqttBus:
         self._newest.clear()
         # The next connection begins as after any other: what matters is sent again.
         self._dropped_before = self._dropped
-
-
-def _check_size(message: Message, packet_bytes: int) -> None:
-    """Raise :class:`BrokerRefusal` for a message that the broker would close the connection for."""
-    size = len(message.payload) + PACKET_ENVELOPE_BYTES
-    if size > packet_bytes:
-        raise BrokerRefusal(
-            f"a message on {message.topic} has {len(message.payload):,} bytes, and the limit of a "
-            f"packet is {packet_bytes:,}"
-        )
 
 
 def _sent(lane: _Lane, confirmation: Confirmation | None, failure: Exception | None) -> None:

@@ -59,8 +59,11 @@ class PublishingClient(BufferedClient):
         return len(self._client._out_packet)
 
     def publish_unacknowledged(self, message: Message) -> None:
-        """Publish with QoS 0. Raises :class:`aiomqtt.MqttError` and :class:`ValueError`."""
-        self._queue_publish(*encode_publish(message))
+        """Publish with QoS 0.
+
+        Raises :class:`aiomqtt.MqttError`, :class:`ValueError` and :class:`BrokerRefusal`.
+        """
+        self._queue_publish(message)
 
     def publish_acknowledged(self, message: Message, settle: Settle) -> None:
         """Publish with QoS 1, and call ``settle`` later, unless it raises an exception.
@@ -68,13 +71,21 @@ class PublishingClient(BufferedClient):
         The failure can be a :class:`BrokerRefusal`.
         """
         id = self._client._mid_generate()
-        self._queue_publish(*encode_publish(message, id))
+        self._queue_publish(message, id)
         late_at = self._loop.time() + self.timeout
         self._unacknowledged[id] = _Unacknowledged(message.topic, settle, late_at)
 
-    def _queue_publish(self, command: int, packet: bytearray) -> None:
+    def _queue_publish(self, message: Message, id: int | None = None) -> None:
         if self._client.socket() is None:
             raise aiomqtt.MqttError("the connection to the broker broke")
+        command, packet = encode_publish(message, id)
+        # The whole packet, with properties that others may have chosen: for one that is larger
+        # the broker would close the connection.
+        if len(packet) > self.max_packet_bytes:
+            raise BrokerRefusal(
+                f"a packet on {message.topic} has {len(packet):,} bytes, and the limit of a "
+                f"packet is {self.max_packet_bytes:,}"
+            )
         # As one of QoS 1 in any case: of those paho notifies nobody when they are written.
         code = self._client._packet_queue(command, packet, 0, 1)
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
