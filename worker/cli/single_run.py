@@ -156,7 +156,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
             write_state(output.final_state, result.final_state)
         except WorkerError as error:
             problems.append(str(error))
-    if hint := hint_for(loaded, result, options.credentials):
+    if hint := hint_for(loaded, result, options.credentials or ()):
         print(f"hint: {printable(hint)}", file=sys.stderr)
     elif output.final_state is None and not output.as_json and _watched(output):
         print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
