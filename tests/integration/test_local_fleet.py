@@ -320,7 +320,7 @@ async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path
         assert events[1]["message"] == "x" * 10_000 + "…"
         assert events[2]["withheld"] and events[2]["error_message"] == "x" * 10_000 + "…"
         assert events[103]["withheld"] and "final_state" not in events[103]
-        assert not made.control.refused.total()
+        assert not made.control.publication.refused.total()
 
 
 async def test_a_run_whose_report_cannot_be_read_ends_as_exception_and_is_not_repeated(
@@ -338,7 +338,7 @@ async def test_a_run_whose_report_cannot_be_read_ends_as_exception_and_is_not_re
         made.executor.ends[order["last_run"], 1].set()
         run = await made.client.wait(order["last_run"])
         assert (run["status"], run["error_type"]) == ("exception", "ReportRefusedError")
-        assert made.control.refused["malformed"] == 1
+        assert made.control.publication.refused["malformed"] == 1
         assert made.worker_.set_aside == 1
         (alert,) = await made.client.alerts()
         assert alert["error_type"] == "ReportRefusedError"

@@ -98,6 +98,61 @@ def test_one_step_cannot_bend_what_the_next_one_uses(bend: str) -> None:
     assert logs(result) == ["b"]
 
 
+@pytest.mark.parametrize(
+    "bend",
+    [
+        "globals.fn = evil",
+        "globals.execute = evil",
+        "delete globals.fn",
+        "Object.setPrototypeOf(globals, { execute: evil })",
+    ],
+)
+def test_a_step_cannot_bend_what_a_step_with_the_same_code_uses(bend: str) -> None:
+    source = f"""
+    const globals = arguments[0].exports;
+    const evil = () => state => ({{ stolen: state.configuration }});
+    if (state.configuration.user === "mallory") {{ try {{ {bend}; }} catch {{}} }}
+    fn(state => ({{ users: [...(state.users ?? []), state.configuration.user] }}));"""
+    steps = (
+        job(source, "a", configuration={"user": "mallory"}, next="b"),
+        job(source, "b", configuration={"user": "victor"}),
+    )
+    assert worker.run(workflow(*steps), {}).final_state == {"users": ["mallory", "victor"]}
+
+
+REACHABLE_OBJECTS_WITH_A_MARK = """
+const seen = new Set();
+const marked = [];
+const visit = (value, path) => {
+  const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+  if (!isObject || value === state || seen.has(value)) return;
+  seen.add(value);
+  if (Object.hasOwn(value, "mark")) marked.push(path);
+  try { value.mark = 1; } catch {}
+  const descriptors = Object.getOwnPropertyDescriptors(value);
+  for (const key of Reflect.ownKeys(descriptors))
+    for (const part of ["value", "get", "set"]) visit(descriptors[key][part], `${path}.${String(key)}`);
+  visit(Object.getPrototypeOf(value), `${path}.[prototype]`);
+};
+const visited = [
+  visit(arguments[0].global, "global"), visit(arguments[0], "$worker"), visit(fn, "fn"), visit(async () => {}, "async"),
+  visit(function* () {}, "generator"), visit([].values(), "iterator"),
+];
+fn(state => ({ marked: [...(state.marked ?? []), ...marked], count: seen.size }));
+"""
+
+
+@pytest.mark.parametrize("has_globals", [False, True])
+def test_no_object_carries_a_mark_from_one_step_to_the_next(has_globals: bool) -> None:
+    source = REACHABLE_OBJECTS_WITH_A_MARK
+    steps = (job(source, "a", next="b"), job(source, "b"))
+    globals = "export const twice = n => 2 * n;" if has_globals else ""
+    graph = {"name": "test", "steps": list(steps), "globals": globals}
+    state = worker.run(worker.load({"workflow": graph}), {}).final_state
+    assert state["marked"] == []
+    assert state["count"] > 500
+
+
 def test_stack_frames_do_not_give_functions_away() -> None:
     source = """fn(state => {
       try { Error.prepareStackTrace = (e, frames) => frames.map(f => f.getFunction()); } catch {}

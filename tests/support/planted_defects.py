@@ -111,8 +111,8 @@ def outbox_blocked(patch: pytest.MonkeyPatch) -> None:
 
 
 def expiry_by_a_stepping_clock(patch: pytest.MonkeyPatch) -> None:
-    def tick(self: MessageProcessor, now_us: int, heard_us: int) -> Outgoing:
-        self._last_tick_us, self._heard_us = now_us, heard_us
+    def tick(self: MessageProcessor, now_us: int, echoed_us: int) -> Outgoing:
+        self._last_tick_us, self._echoed_us = now_us, echoed_us
         return self._tick_in_store(now_us, now_us)
 
     patch.setattr(MessageProcessor, "tick", tick)

@@ -75,7 +75,7 @@ def test_a_checkpoint_stays_before_what_the_broker_has_not_received(store: Store
     # The connection is mute: the broker receives nothing, and returns no echo.
     for _ in range(20):
         plane.pass_time(0.9)
-        plane.processor.tick(plane.now, heard_us=received)
+        plane.processor.tick(plane.now, echoed_us=received)
     assert plane.restart().statuses == ["pending"], "after a kill"
 
 

@@ -90,7 +90,7 @@ async def test_a_control_plane_that_ends_publishes_what_it_holds(
     async def publish() -> None:
         await plane.connected.wait()
         await plane._on_thread(lambda: None)
-        plane._publish(Outgoing(messages=states))
+        plane.publication.publish(Outgoing(messages=states))
         held.set()
         await asyncio.Event().wait()
 

@@ -52,11 +52,11 @@ async def test_the_queue_is_counted_for_metrics_alone(
         harness.processor.survey,
     )
 
-    def count_tick(now_us: int, heard_us: int) -> Any:
+    def count_tick(now_us: int, echoed_us: int) -> Any:
         calls.append("tick")
         if calls.count("tick") == 2:
             loop.call_soon_threadsafe(done.set)
-        return tick(now_us, heard_us)
+        return tick(now_us, echoed_us)
 
     def count_survey(now_us: int) -> Any:
         calls.append("survey")

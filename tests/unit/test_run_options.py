@@ -65,6 +65,15 @@ def test_options_that_are_the_same_objects_are_encoded_once() -> None:
     assert encoder.encode_options(first) is encoder.encode_options(second)
 
 
+def test_a_script_that_its_caller_changes_between_two_runs_is_sent_as_it_is_then() -> None:
+    encoder = ProgramEncoder()
+    options = Options(script={"a": (ScriptedStep(returns="1"),)})
+    decoded(encoder, prepare(FLOW, {}, options, "r"))
+    options.script["a"] = (ScriptedStep(returns="2"),)  # type: ignore[index]
+    (step,) = decoded(encoder, prepare(FLOW, {}, options, "s"))["script"]["a"]
+    assert step.returns == "2"
+
+
 def decoded(encoder: ProgramEncoder, request: RunRequest) -> dict[str, Any]:
     options: dict[str, Any] = pickle.loads(base64.b64decode(encoder.encode_options(request)))
     return options

@@ -231,7 +231,7 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
 
 
 def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
-    yield from plane.measured.metrics()
+    yield from plane.publication.measured.metrics()
     yield invariants_metric()
     yield dropped_metric(plane.dropped_messages)
     inbox, outbox = plane.waiting_messages
@@ -247,7 +247,7 @@ def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
     yield Metric(
         name="messages_refused",
         help="Messages refused, by the kind of refusal",
-        values=dict(plane.refused),
+        values=dict(plane.publication.refused),
         label="kind",
         counts=True,
     )
@@ -260,14 +260,14 @@ def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
     yield Metric(
         name="runs_ended",
         help="Runs ended, by status (and orders rejected)",
-        values=dict(plane.ended),
+        values=dict(plane.publication.ended),
         label="status",
         counts=True,
     )
     yield Metric(
         name="triggers",
         help="Messages, ticks and calls of triggers, by what became of them",
-        values=dict(plane.triggered),
+        values=dict(plane.publication.triggered),
         label="outcome",
         counts=True,
     )

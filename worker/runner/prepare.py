@@ -148,10 +148,11 @@ def prepare(
         credentials=access.shared,
         versions=VERSIONS,
         missing=access.missing,
-        script=options.script,
+        # Their caller may change them between two runs, and a runner knows options by identity.
+        script=dict(options.script),
         clock=_clock(options, metered=metered),
         clock_start_us=options.clock_start_us,
-        moments_us=options.moments_us,
+        moments_us=dict(options.moments_us),
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
         realm=RealmContents(bundles, compiled.libraries, metered),
     )

@@ -122,7 +122,7 @@ class MessageProcessor:
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
-        self._heard_us = 0
+        self._echoed_us = 0
         self._republication = Republication()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -197,15 +197,15 @@ class MessageProcessor:
         if assigns:
             self._assign_runs(uow)
 
-    def tick(self, now_us: int, heard_us: int | None = None) -> Outgoing:
+    def tick(self, now_us: int, echoed_us: int | None = None) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish.
 
-        All messages that were on their way to the broker and from it at ``heard_us`` have arrived:
+        All messages that were on their way to the broker and from it at ``echoed_us`` have arrived:
         leases expire that ended before it, and what was published before it is not lost. By default
         this is ``now_us``.
         """
         # An echo from the future is from before the clock was set back.
-        self._heard_us = now_us if heard_us is None else heard_us if heard_us <= now_us else 0
+        self._echoed_us = now_us if echoed_us is None else echoed_us if echoed_us <= now_us else 0
         since_last = now_us - self._last_tick_us if self._last_tick_us else 0
         late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
@@ -617,12 +617,12 @@ class MessageProcessor:
         if self._connected_since_us is None or uow.now_us < self._connected_since_us + lease_us:
             return []
         ended = uow.transaction.expired_runs(uow.now_us)
-        heard = [run.id for run in ended if run.expires <= self._heard_us]
-        # Their heartbeats may be on the way, as long as the connection to the broker is late.
-        if len(heard) < len(ended):
+        expired = [run.id for run in ended if run.expires <= self._echoed_us]
+        # Heartbeats of the others may be on the way: the connection to the broker may be late.
+        if len(expired) < len(ended):
             uow.outgoing.echo_us = uow.now_us
             uow.outgoing.awaits_echo = True
-        return heard
+        return expired
 
     def _follow_up(self, uow: UnitOfWork) -> None:
         """Do what follows from the ends of runs: retries first, as they keep their order's key."""
@@ -641,7 +641,7 @@ class MessageProcessor:
             return
         after = self._republication.after
         since_us = self._checkpoint.advance(
-            uow, None if after is None else after[0], self._heard_us
+            uow, None if after is None else after[0], self._echoed_us
         )
         if since_us is not None:
             self._collect_states(uow, since_us)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from worker.fleet.control.alerts import MAX_WAITING, AlertDispatcher, AlertNotifier
+from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.broker_echo import BrokerEcho
-from worker.fleet.control.held_states import HeldStates
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
-from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
+from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Survey
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.publication import Publication
 from worker.fleet.control.republication import MAX_UNSENT, PAGE_INTERVAL_S
 from worker.fleet.control.retained_check import RetainedCheck
 from worker.fleet.control.store import deployments
@@ -38,26 +37,23 @@ from worker.fleet.control.triggers.results import (
     expects_replies,
     results_of,
 )
-from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import (
     Arrival,
     Bus,
+    Change,
     Congestion,
     Connected,
     Disconnected,
     Message,
     MessagesRefused,
     QuotaExceeded,
-    problem_of,
 )
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
-from worker.util import invariant_checks
-from worker.util.invariant_checks import Invariant
 from worker.util.liveness import Liveness
 from worker.util.machine_clock import monotonic_s, random_between, random_hex
 from worker.version import VERSION
@@ -74,8 +70,6 @@ REFUSAL_S = 30.0
 """How long a control plane is unhealthy after the broker has refused a message."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
-SLOW_ECHO_S = 30.0
-"""A control plane whose messages to itself take this long is unhealthy: no lease ends."""
 T = TypeVar("T")
 # The key of the lock of the control plane that receives the messages of topic triggers.
 _TOPIC_LOCK = 7_205_759_405
@@ -129,36 +123,29 @@ class ControlPlane:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._echo_topic = topics.echo(self._id)
         self._encode = encode
         self._surveys = surveys
+        self._echo = BrokerEcho(topics.echo(self._id), lambda: random_hex(16))
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
+        self.publication = Publication(
+            bus, alerts=self._alerts, echo=self._echo, log=log, encode=encode
+        )
+        self.triggers_changed = self.publication.triggers_changed
+        self.order_ended = self.publication.order_ended
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
-        self._states = HeldStates()
-        self._echo = BrokerEcho(lambda: random_hex(16))
-        self._echo_asked_at: float | None = None
-        self._awaits_echo = False
-        self._next_tick = 0.0
+        self._next_tick = self._next_page = self._next_survey = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
         """Why the database cannot be used; empty while it can."""
         self._calls_began: list[float] = []
-        self._unpublished: deque[Outgoing] = deque()
-        self._fired = asyncio.Event()
         self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self.triggers_changed = Signal()
-        self.order_ended = Signal()
         self.handled = 0
-        self.refused: Counter[str] = Counter()
         self.broker_refusals = 0
         """The number of messages that the broker has refused."""
         self._broker_refusal, self._broker_refused_at = "", -math.inf
-        self.ended: Counter[str] = Counter()
-        self.measured = Measurements()
         self._liveness = Liveness()
-        self.triggered: Counter[str] = Counter()
 
     @property
     def waiting_messages(self) -> tuple[int, int]:
@@ -188,12 +175,8 @@ class ControlPlane:
         began = min(self._calls_began, default=None)
         if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
-        asked_at = self._echo_asked_at
-        if asked_at is not None and monotonic_s() - asked_at > SLOW_ECHO_S:
-            return (
-                f"no message returns on {self._echo_topic}: the access list of the broker must "
-                "allow this control plane to publish and to read it"
-            )
+        if problem := self._echo.problem(monotonic_s()):
+            return problem
         return self.broker_refusal if self.connected.is_set() else "not connected to the broker"
 
     @property
@@ -223,8 +206,7 @@ class ControlPlane:
         results, outgoing = await self._on_thread(
             lambda: self._processor.fire(items, self._clock.now_us())
         )
-        self._unpublished.append(outgoing)
-        self._fired.set()
+        self.publication.add(outgoing)
         return results
 
     async def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
@@ -269,11 +251,11 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
-        self._bus.subscribe(self._echo_topic)
+        self._bus.subscribe(self._echo.topic)
         try:
             async with self._bus:
                 tasks = [asyncio.create_task(self._serve())]
-                tasks += [asyncio.create_task(self._publish_fired())]
+                tasks += [asyncio.create_task(self.publication.run())]
                 tasks += [asyncio.create_task(service()) for service in self._services]
                 try:
                     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -289,44 +271,36 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_page = next_survey = 0.0
         try:
             while True:
                 self._liveness.mark()
-                next_turn = min(self._next_tick, next_page) if self._has_page else self._next_tick
-                arrivals = await self._bus.receive(max(0.0, next_turn - monotonic_s()))
+                arrivals = await self._bus.receive(max(0.0, self._next_turn - monotonic_s()))
                 began = monotonic_s()
                 await self._handle_arrivals(arrivals)
-                if monotonic_s() >= self._next_tick:
-                    self._send(self._states.release())
-                    self._publish(await self._on_thread(self._tick))
-                    await self._check_retained()
-                    await self._deliver_left_over()
-                    self._next_tick = monotonic_s() + TICK_S
-                if self._has_page and monotonic_s() >= next_page:
-                    self._publish(await self._on_thread(self._next_states))
-                    next_page = monotonic_s() + PAGE_INTERVAL_S
-                if self._surveys and monotonic_s() >= next_survey:
-                    self.measured.survey = await self._on_thread(self._survey)
-                    next_survey = monotonic_s() + SURVEY_INTERVAL_S
+                await self._do_what_is_due()
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
-            self._send(self._states.release())
+            self.publication.release_states()
             self._bus.publish(_presence(self._topics, self._id, online=False))
 
-    async def _publish_fired(self) -> None:
-        """Publish what the services commit, in a task whose errors end the control plane."""
-        try:
-            while True:
-                await self._fired.wait()
-                self._fired.clear()
-                # The callers first: a response to a call need not wait for states to be sent.
-                await asyncio.sleep(0)
-                self._publish_pending()
-        finally:
-            # The last orders of the services, after which this task is cancelled at once.
-            self._publish_pending()
+    @property
+    def _next_turn(self) -> float:
+        return min(self._next_tick, self._next_page) if self._has_page else self._next_tick
+
+    async def _do_what_is_due(self) -> None:
+        if monotonic_s() >= self._next_tick:
+            self.publication.release_states()
+            self.publication.publish(await self._on_thread(self._tick))
+            await self._check_retained()
+            await self._deliver_left_over()
+            self._next_tick = monotonic_s() + TICK_S
+        if self._has_page and monotonic_s() >= self._next_page:
+            self.publication.publish(await self._on_thread(self._next_states))
+            self._next_page = monotonic_s() + PAGE_INTERVAL_S
+        if self._surveys and monotonic_s() >= self._next_survey:
+            self.publication.measured.survey = await self._on_thread(self._survey)
+            self._next_survey = monotonic_s() + SURVEY_INTERVAL_S
 
     async def _check_retained(self) -> None:
         """Publish all states again where the broker has forgotten some."""
@@ -347,61 +321,58 @@ class ControlPlane:
         """Deliver alerts that had no room in memory."""
         for channel in self._alerts.take_left_over():
             collect = functools.partial(self._processor.open_alerts, channel, self._clock.now_us())
-            self._publish(await self._on_thread(collect))
+            self.publication.publish(await self._on_thread(collect))
 
     def _survey(self) -> Survey:
         return self._processor.survey(self._clock.now_us())
 
     def _tick(self) -> Outgoing:
-        return self._processor.tick(self._clock.synchronise(), self._echo.heard_us)
+        return self._processor.tick(self._clock.synchronise(), self._echo.echoed_us)
 
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
-        # Messages are processed before a change of the connection that came after them.
-        messages: list[Message] = []
+        batch: list[Message] = []
         for arrival in arrivals:
-            match arrival:
-                case Message(topic=self._topics.control):
-                    if arrival.retain:
-                        self._retained.presence_retained()
-                # It counts for the next tick, before which the messages before it are processed.
-                # They stay one batch: anybody may publish on its topic.
-                case Message(topic=self._echo_topic):
-                    self._receive_echo(arrival)
-                case Message():
-                    messages.append(arrival)
-                case Connected():
-                    await self._process(messages)
-                    messages = []
-                    await self._on_connected()
-                case Disconnected(reason):
-                    await self._process(messages)
-                    messages = []
-                    self.connected.clear()
-                    self._echo_asked_at = None
-                    self._echo.on_disconnected()
-                    self._processor.on_disconnected()
-                    self._log.warning("broker.disconnected", error=reason)
-                case MessagesRefused(reason, number):
-                    self._note_refusal(reason, number)
-                case Congestion(dropped=0):
-                    self._log.warning("broker.congested")
-                case Congestion(dropped=dropped):
-                    self._log.warning("broker.relieved", dropped=dropped)
-                    # Workers and clients retransmit what has no answer. States have none.
-                    self._retained.lost()
-        await self._process(messages)
+            if not isinstance(arrival, Message):
+                # Messages are processed before a change of the connection that came after them.
+                await self._process(batch)
+                batch = []
+                await self._on_change(arrival)
+            elif not self._receive_own(arrival):
+                batch.append(arrival)
+        await self._process(batch)
 
-    def _ask_echo(self, now_us: int) -> None:
-        if self._echo_asked_at is None:
-            self._echo_asked_at = monotonic_s()
-        self._bus.publish(Message(topic=self._echo_topic, payload=self._echo.ask(now_us)))
-
-    def _receive_echo(self, message: Message) -> None:
+    def _receive_own(self, message: Message) -> bool:
+        """Receive a message for the service itself; return False for one to process."""
+        if message.topic == self._topics.control:
+            if message.retain:
+                self._retained.presence_retained()
+            return True
+        if message.topic != self._echo.topic:
+            return False
+        # It counts for the next tick, before which the messages before it are processed. They stay
+        # one batch: anybody may publish on its topic.
         if self._echo.receive(message.payload):
-            self._echo_asked_at = None
             # The leases that waited for it need not wait for the next tick too.
-            if self._awaits_echo:
-                self._next_tick = 0.0
+            self._next_tick = 0.0
+        return True
+
+    async def _on_change(self, change: Change) -> None:
+        match change:
+            case Connected():
+                await self._on_connected()
+            case Disconnected(reason):
+                self.connected.clear()
+                self._echo.on_disconnected()
+                self._processor.on_disconnected()
+                self._log.warning("broker.disconnected", error=reason)
+            case MessagesRefused(reason, number):
+                self._note_refusal(reason, number)
+            case Congestion(dropped=0):
+                self._log.warning("broker.congested")
+            case Congestion(dropped=dropped):
+                self._log.warning("broker.relieved", dropped=dropped)
+                # Workers and clients retransmit what has no answer. States have none.
+                self._retained.lost()
 
     def _note_refusal(self, reason: str, number: int = 1) -> None:
         if not self.broker_refusal:
@@ -414,7 +385,7 @@ class ControlPlane:
         clock = self._clock
         self._retained.connected(monotonic_s())
         self._processor.limit_messages(self._bus.max_message_bytes)
-        self._publish(
+        self.publication.publish(
             await self._on_thread(lambda: self._processor.on_connected(clock.synchronise()))
         )
         self._bus.publish(_presence(self._topics, self._id, online=True))
@@ -428,8 +399,8 @@ class ControlPlane:
             results = await self._on_thread(
                 lambda: self._processor.process(messages, self._clock.now_us())
             )
-            self.measured.add_batch(len(messages), monotonic_s() - began)
-            self._publish(results)
+            self.publication.measured.add_batch(len(messages), monotonic_s() - began)
+            self.publication.publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         """Make a call that uses the database, and repeat it until the database is available."""
@@ -453,60 +424,6 @@ class ControlPlane:
                 self.store_outage = ""
                 self._log.warning("store.available", failures=failures)
             return result
-
-    def _publish(self, outgoing: Outgoing) -> None:
-        self._unpublished.append(outgoing)
-        self._publish_pending()
-
-    def _publish_pending(self) -> None:
-        # In the order of the commits: an older state must not replace a newer one.
-        while self._unpublished:
-            self._publish_one(self._unpublished.popleft())
-
-    def _publish_one(self, outgoing: Outgoing) -> None:
-        self._send(self._states.hold(outgoing.messages))
-        if outgoing.echo_us:
-            # The echo tells that all is out that was committed before.
-            self._send(self._states.release())
-            self._awaits_echo = outgoing.awaits_echo
-            self._ask_echo(outgoing.echo_us)
-        for invariant, problem in invariant_checks.take_news():
-            self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
-        if outgoing.deployed:
-            self.triggers_changed.send()
-        if outgoing.ended:
-            self.order_ended.send()
-        for kind, count in outgoing.triggered.items():
-            self.triggered[kind] += count
-        for refusal in outgoing.refusals:
-            self.refused[refusal.kind] += 1
-        self._log_warnings(outgoing)
-        self.measured.add(outgoing)
-        for status, count in outgoing.ended.items():
-            self.ended[status.value] += count
-        for alert in outgoing.alerts:
-            self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
-        if len(outgoing.delivered) > MAX_WAITING:
-            self._alerts.expect_left_over()
-
-    def _send(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            problem = problem_of(message, self._bus.max_message_bytes)
-            invariant_checks.note(Invariant.MESSAGE_SENT, problem)
-            self._bus.publish(self._encode(message))
-
-    def _log_warnings(self, outgoing: Outgoing) -> None:
-        for refusal in outgoing.refusals:
-            self._log.warning(
-                "message.refused", kind=refusal.kind, topic=refusal.topic, error=refusal.message
-            )
-        self.refused["defect"] += len(outgoing.defects)
-        for name, error in outgoing.defects.items():
-            self._log.critical("defect.left_out", part=name, error=error)
-        for run in outgoing.expired:
-            self._log.warning(
-                "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker
-            )
 
     async def _publish_alert(self, alert: wire.Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))

@@ -70,8 +70,7 @@ class Outgoing:
     ``defects`` are parts of the work that failed, by their names, each with its error.
     ``triggered`` counts what became of messages, ticks and calls; ``tick_delays_s`` are the times
     from ticks to their orders; ``deployed``: triggers changed.
-    ``echo_us`` is the time of an echo to ask the broker for, 0 for none; ``awaits_echo``: there is
-    work that waits for it.
+    ``echo_us`` is the time of an echo to request, 0 for none; ``awaits_echo``: work waits for it.
     ``when_committed`` are changes in memory that belong to a tick or a connection: made when all
     is committed.
     """

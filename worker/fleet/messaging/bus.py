@@ -95,7 +95,9 @@ class MessagesRefused:
     number: int
 
 
-Arrival = Message | Connected | Disconnected | Congestion | MessagesRefused
+Change = Connected | Disconnected | Congestion | MessagesRefused
+"""A change of the connection."""
+Arrival = Message | Change
 
 
 class Bus(Protocol):

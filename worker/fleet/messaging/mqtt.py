@@ -54,7 +54,8 @@ from worker.util.machine_clock import monotonic_s
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
 MAX_BACKOFF_S = 5.0
-STABLE_S = 10.0
+STABLE_S, STABLE_PAUSES = 10.0, 4
+"""A connection is stable after this time, or after so many pauses like the one before it."""
 # A connection that brings nothing any more is noticed within twice this time.
 KEEPALIVE_S = 5
 MAX_BULK_IN_FLIGHT = 2
@@ -409,14 +410,21 @@ def _settle(confirmation: Confirmation | None, failure: Exception | None) -> Non
 def failures_after(failures: int, served_s: float) -> int:
     """Count a failure; a connection that has served for a while begins the count anew.
 
-    The time to connect does not count: a broker that is mute takes as long as a stable one.
+    The time to connect does not count: a broker that is mute takes as long as a stable one. Two
+    participants of one name end each other's connection after a pause of the other. A link that
+    breaks every few seconds is not like that, and healthy runs would be lost in long pauses.
     """
-    return 1 if served_s > STABLE_S else failures + 1
+    is_stable = served_s > min(STABLE_S, STABLE_PAUSES * _longest_pause_s(failures))
+    return 1 if is_stable else failures + 1
 
 
 def backoff_s(failures: int) -> float:
     # Random, so that clients that lost the broker together do not reconnect together.
-    return min(MAX_BACKOFF_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+    return _longest_pause_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _longest_pause_s(failures: int) -> float:
+    return min(MAX_BACKOFF_S, 0.1 * 2.0 ** min(failures, 10))
 
 
 def _received(item: MQTTMessage) -> Message:

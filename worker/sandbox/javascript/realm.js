@@ -567,7 +567,7 @@
     return state;
   };
 
-  const defer = (operation, onThen, onCatch) => async (state) => {
+  const defer = Object.freeze((operation, onThen, onCatch) => async (state) => {
     try {
       const result = await operation(state);
       return onThen ? await onThen(result) : result;
@@ -575,7 +575,7 @@
       if (!onCatch) throw error;
       return await onCatch(error, state);
     }
-  };
+  });
 
   let sharedModule = null; // the workflow's own global functions: {run, exports}
 
@@ -680,6 +680,8 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
+      // Its executions share it, and code can reach it: what one changed, the next would call.
+      Object.freeze(exports);
       const absent = adaptors.find((specifier) => !find(specifier));
       jobs.set(file, { file, run: slot.value, sites, exports, adaptors, absent });
     },
@@ -687,7 +689,7 @@
     shared(free, sites) {
       const exports = {};
       for (const name of JSON.parse(free)) if (hostValue(name) !== undefined) exports[name] = hostValue(name);
-      sharedModule = { run: slot.value, exports };
+      sharedModule = { run: slot.value, exports: Object.freeze(exports) };
       jobs.set("globals", { sites: JSON.parse(sites), adaptors: [COMMON] });
     },
     permit: () => {
@@ -942,15 +944,15 @@
   function allowOverride(prototype, name) {
     const { value, configurable, writable } = Object.getOwnPropertyDescriptor(prototype, name) ?? {};
     if (!configurable || !writable) return;
-    Object.defineProperty(prototype, name, {
+    const accessor = {
       get: () => value,
       set(replacement) {
         if (this === prototype) throw new TypeError(`Cannot assign to read only property '${String(name)}' of object`);
         Object.defineProperty(this, name, { value: replacement, writable: true, enumerable: true, configurable: true });
       },
-      configurable: false,
-      enumerable: false,
-    });
+    };
+    Object.values(accessor).forEach(Object.freeze);
+    Object.defineProperty(prototype, name, { ...accessor, configurable: false, enumerable: false });
   }
 
   const OFTEN_OVERRIDDEN = ["constructor", "toString", "valueOf", "toLocaleString", "toJSON", "name", "message", "then", "catch", "finally", "next"];
