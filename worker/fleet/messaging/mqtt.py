@@ -239,6 +239,7 @@ class MqttBus:
                 reason = f"the broker {self._address} refuses the connection: {error}"
                 # After a first success the reason may be temporary, such as a change of passwords.
                 if not connected_before and _code(error) in ACCESS_DENIED:
+                    reason = f"{reason} ({self._address.remedy})"
                     self._refusal = AccessDenied(reason)
                 self._inbox.put(Disconnected(reason))
             except (aiomqtt.MqttError, OSError) as error:
