@@ -107,8 +107,8 @@ def _active_ms(url: str) -> float:
     """Return the time that sessions have executed statements for."""
     with psycopg.connect(url) as connection:
         query = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
-        found = connection.execute(query).fetchone()
-    return float(found[0]) if found else 0.0
+        times = connection.execute(query).fetchone()
+    return float(times[0]) if times else 0.0
 
 
 if __name__ == "__main__":

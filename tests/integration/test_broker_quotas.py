@@ -181,3 +181,18 @@ async def test_a_reply_is_repeated_where_a_quota_refuses_it_and_else_dropped(
     while replies := await host.due_replies():
         await service._send(replies)
     assert host.marked == ["a", "b"]
+
+
+async def test_replies_before_a_delayed_one_are_marked_before_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Host(None, QuotaExceeded("quota"))
+    service = ReplyService(host, stderr_logger(logging.CRITICAL))
+    marked_before: list[str] = []
+
+    async def pause() -> None:
+        marked_before.extend(host.marked)
+
+    monkeypatch.setattr(service, "_pause", pause)
+    assert not await service._send(host.due)
+    assert marked_before == ["a"]

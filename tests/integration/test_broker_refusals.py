@@ -80,7 +80,7 @@ def test_a_process_with_wrong_credentials_ends_with_2(
     arguments = [places.get(each, each) for each in command]
     done = start_worker(*arguments, "--mqtt", f"mqtt://alice:wrong@127.0.0.1:{broker.port}")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("Not authorized")
+    assert done.stderr.splitlines()[-1].endswith("(check the user name and the password)")
 
 
 @needs_mosquitto

@@ -259,6 +259,11 @@ def test_a_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
     for old, new, message in [
         ("expect:", "expct:", r":\d+:\d+: cases\[0\].expct: unknown key 'expct'; did you mean"),
         ("workflow: ", "workflow: no-", r":\d+:\d+: workflow: there is no file '.*no-"),
+        (
+            "w.yaml",
+            "w.yml",
+            r":\d+:\d+: workflow: there is no file '.*w.yml'; did you mean '",
+        ),
         ("cases:", "workflows:", r":1:1: this is not a case file"),
     ]:
         file.write_text(text.replace(old, new, 1))

@@ -376,6 +376,16 @@ def test_a_removed_step_is_noticed(recordings: dict[str, Path]) -> None:
     assert found is not None and found.kind == "edge" and "found no step" in found.message
 
 
+def test_a_workflow_that_cannot_begin_any_more_is_told_with_its_error(
+    recordings: dict[str, Path],
+) -> None:
+    plan = json.loads(json.dumps(read_recording(recordings["paging"]).plan))
+    plan["workflow"]["steps"] = plan["workflow"]["steps"][:1]
+    found = (replayed(recordings["paging"], load(plan))).divergence
+    assert found is not None and found.kind == "path"
+    assert "does not run any more: the run is crashed (ValidationError: an edge" in found.message
+
+
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [

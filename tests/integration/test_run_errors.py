@@ -106,7 +106,25 @@ def test_the_hint_of_a_module_that_is_not_allowed_fits_the_language(
     result = worker.run(loaded)
     assert result.error_type == "ImportError"
     steps = tuple(structs.replace(step, language=language) for step in loaded.steps)
-    assert hint_for(structs.replace(loaded, steps=steps), result).startswith(hint)
+    assert hint_for(structs.replace(loaded, steps=steps), result, ()).startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ([], ""),
+        (["registri", "sms"], "has no 'registry'; did you mean 'registri'?"),
+        (["sms", "mail"], "has no 'registry' (it has: sms, mail)"),
+    ],
+)
+def test_a_credential_that_was_not_given_is_compared_with_those_that_were(
+    given: list[str], hint: str
+) -> None:
+    loaded = workflow({**job("fn(s => s)"), "configuration": "registry"})
+    result = worker.run(loaded)
+    assert result.error_type == "CredentialError"
+    assert hint_for(loaded, result, given).endswith(hint)
+    assert bool(hint_for(loaded, result, given)) == bool(given)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -144,6 +144,23 @@ def test_unknown_keys_warn_and_suggest() -> None:
     assert "did you mean 'adaptor'?" in loaded.warnings[0].message
 
 
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"steps": [{"id": "a", "body": "x"}]}, "unknown key 'body'; here it is 'expression'"),
+        (
+            {"steps": [{"id": "a", "expression": "x", "credential": "c"}]},
+            "unknown key 'credential'; here it is 'configuration'",
+        ),
+        ({"jobs": {"a": {"expression": "x"}}}, "unknown key 'expression'; here it is 'body'"),
+    ],
+)
+def test_a_key_of_another_format_warns_with_the_name_that_it_has_here(
+    document: dict[str, Any], found: str
+) -> None:
+    assert worker.load(document).warnings[0].message == found
+
+
 def test_merge_keys_and_anchors_work(tmp_path: Path) -> None:
     text = "base: &b {adaptor: common}\nsteps:\n- {<<: *b, id: a, expression: fn(s => s)}\n"
     assert worker.load(write_file(tmp_path, text)).steps[0].adaptors == ("common",)

@@ -76,6 +76,25 @@ async def test_refused_credentials_end_a_connection(
             await bus.receive()
 
 
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("mqtt://h", "no user was named: --mqtt mqtt://NAME:PASSWORD@HOST does"),
+        ("mqtt://nurse@h", "no password was given: WORKER_MQTT_PASSWORD can hold it"),
+        ("mqtt://nurse:wrong@h", "check the user name and the password"),
+    ],
+)
+async def test_denied_access_names_what_to_look_at(
+    url: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORKER_MQTT_PASSWORD", raising=False)
+    monkeypatch.setattr(MqttBus, "_connection", lambda self: RefusingClient(0x87))
+    async with MqttBus(parse_address(url)) as bus, asyncio.timeout(30):
+        with pytest.raises(AccessDenied) as raised:
+            await bus.receive()
+    assert str(raised.value).endswith(f"Not authorized ({remedy})")
+
+
 @pytest.mark.parametrize("code", [0x80, 0x88, 0x89, 0x8A, 0x97, 0x9F])
 async def test_a_connection_that_is_refused_for_now_is_tried_again(
     code: int, monkeypatch: pytest.MonkeyPatch

@@ -70,7 +70,9 @@ def dashboard(
     if token is not None and token == look:
         raise UsageError("the token that may only read must differ from the other one")
     title = str(connection)
-    asyncio.run(_serve(connection.client(), title, host, port, token, look or "", trusted_hosts))
+    serving = _serve(connection.client(), title, host, port, token, look or "", trusted_hosts)
+    with connection.remedies():
+        asyncio.run(serving)
     return 0
 
 
@@ -115,14 +117,15 @@ async def _serve(
 
     stop = asyncio.Event()
     on_signals(stop.set)
-    await serve(
-        client,
-        listening,
-        token=secret,
-        read_token=look,
-        link=link,
-        hosts=allowed_hosts(host, bound, more),
-        title=title,
-        stop=stop,
-        ready=ready,
-    )
+    with listening:
+        await serve(
+            client,
+            listening,
+            token=secret,
+            read_token=look,
+            link=link,
+            hosts=allowed_hosts(host, bound, more),
+            title=title,
+            stop=stop,
+            ready=ready,
+        )

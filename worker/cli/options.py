@@ -393,8 +393,8 @@ def _connected(decorator: Decorator) -> Decorator:
 _broker_options = options(
     option("--mqtt", envvar="WORKER_MQTT", default="mqtt://127.0.0.1", metavar="URL",
            show_default=True, show_envvar=True,
-           help="Broker: mqtt[s]://[NAME:PASSWORD@]HOST[:PORT]. WORKER_MQTT_PASSWORD can hold "
-                "the password instead."),
+           help="Broker: mqtt[s]://[NAME:PASSWORD@]HOST[:PORT], or ws[s]://HOST/PATH for "
+                "WebSockets. WORKER_MQTT_PASSWORD can hold the password instead."),
     option("--topic-prefix", default="worker", show_default=True, metavar="NAME",
            deprecated_names=["--root"], help="First level of all topics."),
     option("--ca", type=PATH, metavar="FILE",

@@ -8,7 +8,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
+from worker.workflow.credential_names import split_configuration
+from worker.workflow.documents.data import did_you_mean
 from worker.workflow.load import load
 from worker.workflow.model import Language, Step, Workflow
 from worker.workflow.step_names import find_step
@@ -154,7 +156,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
             write_state(output.final_state, result.final_state)
         except WorkerError as error:
             problems.append(str(error))
-    if hint := hint_for(loaded, result):
+    if hint := hint_for(loaded, result, options.credentials or ()):
         print(f"hint: {printable(hint)}", file=sys.stderr)
     elif output.final_state is None and not output.as_json and _watched(output):
         print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
@@ -182,16 +184,29 @@ def _exit_code(status: Status, problems: list[str]) -> int:
     return STATUSES[status].exit_code or (EXIT_MACHINE if problems else 0)
 
 
-def hint_for(workflow: Workflow, result: Result) -> str:
-    """Return the likely cause of an error that does not name it; empty if there is none."""
+def hint_for(workflow: Workflow, result: Result, credentials: Collection[str]) -> str:
+    """Return the likely cause of an error that does not name it; empty if there is none.
+
+    ``credentials`` are the names of those that were given.
+    """
     last = result.path[-1].step if result.path else ""
     step = next((step for step in workflow.steps if step.id == last), None)
     if result.error_type == "ImportError" and "module not allowed" in (result.error_message or ""):
         return _import_hint(step)
+    if result.error_type == "CredentialError" and step is not None:
+        name, _ = split_configuration(step.configuration)
+        return _credential_hint(name, credentials)
     if result.error_type != "ReferenceError" or step is None or step.adaptors:
         return ""
     remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"
     return f"step '{step.id}' names no adaptor, so it has no operations such as fn ({remedy})"
+
+
+def _credential_hint(name: str, given: Collection[str]) -> str:
+    if not given or not name or name in given:
+        return ""
+    near = did_you_mean(name, given) or f" (it has: {', '.join(given)})"
+    return f"the file of --credentials has no '{name}'{near}"
 
 
 def _import_hint(step: Step | None) -> str:

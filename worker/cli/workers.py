@@ -14,6 +14,7 @@ from worker.cli.printing import print_list
 from worker.fleet.client import Client
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
+from worker.util.plural import count_of
 
 SECTIONS = {
     "Commands": (
@@ -60,5 +61,14 @@ def _line(worker: Mapping[str, Any]) -> str:
     online = "draining" if worker["draining"] else "online"
     presence = online if worker["online"] else "offline"
     labels = [word.removeprefix("label:") for word in worker["offers"] if word.startswith("label:")]
-    load = f"{len(worker['leases'])} of {worker['capacity']} slots in use"
-    return "  ".join([f"{presence:<8}", printable(worker["name"]), load, *map(printable, labels)])
+    load = _load(worker) if worker["online"] or worker["leases"] else ""
+    columns = [f"{presence:<8}", printable(worker["name"]), load, *map(printable, labels)]
+    return "  ".join(filter(None, columns))
+
+
+def _load(worker: Mapping[str, Any]) -> str:
+    held = len(worker["leases"])
+    if worker["online"]:
+        return f"{held} of {worker['capacity']} slots in use"
+    # Its lease may still go on: it can return, or its runs are lost.
+    return f"holds {count_of(held, 'run')}"

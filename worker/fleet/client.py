@@ -178,7 +178,7 @@ class Client:
         return [run_of_reply(fields) for fields in await self._list("runs", query)]
 
     async def _list(self, method: str, query: OrderQuery) -> list[dict[str, Any]]:
-        """Ask for part after part, as one query must not hold up the control plane."""
+        """Request part after part, as one query must not hold up the control plane."""
         items: list[dict[str, Any]] = []
         query = msgspec.structs.replace(query, partial=True)
         while True:

@@ -26,9 +26,9 @@ def connect(
 ) -> Client:
     """Return a client of the control plane on a broker, for use with ``async with``.
 
-    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``topic_prefix`` the first level of all
-    topics, ``wait_s`` how long a reply may take; the files are for TLS. Raises
-    :class:`UsageError` on a wrong url.
+    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, or ``ws[s]://host/path`` for WebSockets,
+    ``topic_prefix`` the first level of all topics, ``wait_s`` how long a reply may take; the files
+    are for TLS. Raises :class:`UsageError` on a wrong url.
     """
     name = client_name()
     address = parse_address(url, ca=ca, cert=cert, key=key)

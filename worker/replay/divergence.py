@@ -73,7 +73,8 @@ def _divergences(
     changes = {(change.step, change.execution): change for change in reversed(changed)}
     for index, recorded in enumerate(expected):
         if index >= len(actual):
-            yield _divergence("path", recorded, f"'{recorded.job_id}' does not run any more")
+            text = f"'{recorded.job_id}' does not run any more{_cause(replayed_events)}"
+            yield _divergence("path", recorded, text)
             return
         replayed = actual[index]
         if replayed.job_id != recorded.job_id:
@@ -98,6 +99,14 @@ def _divergences(
 
 def _divergence(kind: str, execution: Execution, message: str) -> Divergence:
     return Divergence(kind=kind, step=execution.job_id, execution=execution.number, message=message)
+
+
+def _cause(replayed: Sequence[AnyEvent]) -> str:
+    """Tell how a run ended that is shorter than before: often it could not even begin."""
+    end = replayed[-1] if replayed else None
+    if not isinstance(end, RunComplete) or end.error is None:
+        return ""
+    return f": the run is {end.status} ({end.error.type}: {end.error.message})"
 
 
 def _completed(events: Sequence[AnyEvent]) -> list[Execution]:

@@ -114,13 +114,12 @@ class Pool:
             collector.reject(workflow.name, error)
         else:
             encoded = request.input
-            own = (
-                None
-                if host
-                else open_host(local_reach(workflow, input, options), options.collections)
-            )
+            own = None
+            if host is None:
+                reach = local_reach(workflow, input, options)
+                host = own = open_host(reach, options.collections)
             try:
-                await self._processes.execute(request, collector.receive, cancel, host or own)
+                await self._processes.execute(request, collector.receive, cancel, host)
             finally:
                 if own is not None:
                     await own.close()

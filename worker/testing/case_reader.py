@@ -54,6 +54,7 @@ from worker.workflow.checkout import is_workflow
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import Document, parse_json, read_document
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.formats.common import DATA_FILES, read_adjacent_file
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.load import load
@@ -126,7 +127,7 @@ def _workflow(node: Cursor, file: Path, pick: str) -> Workflow:
     source = node.at("workflow")
     target = file.parent / source.name()
     if not is_file(target):
-        source.fail(f"there is no file '{name_in_message(str(target))}'")
+        source.fail(f"there is no file '{name_in_message(str(target))}'{suggest_file(target)}")
     return load(target, workflow=pick or None)
 
 

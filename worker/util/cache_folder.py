@@ -19,10 +19,20 @@ def root() -> Path:
 
 
 def root_path() -> str:
-    """Return the same as text."""
+    """Return the same as text.
+
+    Raises :class:`RuntimeError` for a user without a home folder, where it would be in that.
+    """
     if override := os.environ.get("WORKER_CACHE"):
         return override
-    home = os.path.expanduser("~")  # noqa: PTH111 (see above)
     if sys.platform == "darwin":
-        return f"{home}/Library/Caches/workflow-worker"
-    return f"{os.environ.get('XDG_CACHE_HOME') or f'{home}/.cache'}/workflow-worker"
+        return f"{_home()}/Library/Caches/workflow-worker"
+    return f"{os.environ.get('XDG_CACHE_HOME') or f'{_home()}/.cache'}/workflow-worker"
+
+
+def _home() -> str:
+    home = os.path.expanduser("~")  # noqa: PTH111 (see above)
+    if home == "~":
+        # A user whom the system does not know, as in some containers: else a folder of this name.
+        raise RuntimeError("this user has no home folder: set WORKER_CACHE to a folder")
+    return home

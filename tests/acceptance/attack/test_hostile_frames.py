@@ -206,7 +206,7 @@ async def test_a_frame_of_an_idle_runner_may_come_in_parts(runner: HostileRunner
     for parts in range(1, len(frame)):
         first, second = frame[:parts], frame[parts:]
         await runner.run_and(first)
-        assert runner.client.take() and not runner.client.is_idle
+        assert not runner.client.take(), "a run that starts here reads the rest as a frame"
         runner.zygote.channel.sendall(second)
         assert runner.client.take() and runner.client.is_idle
     assert runner.zygote.killed == []

@@ -70,7 +70,7 @@ def _list(uow: UnitOfWork, query: wire.OrderQuery, table: Table, view: View) -> 
             return {"items": items, "next": _place(part.end)}
         if part.end is None:
             return items
-        listing.go_on(part.end)
+        listing.start_after(*part.end)
 
 
 def _place(end: Place | None) -> Any:
@@ -107,7 +107,7 @@ def count_matching(uow: UnitOfWork, query: wire.CountQuery) -> Any:
         matching += number
         if end is None or query.partial:
             return {"matching": matching, "next": _place(end)}
-        listing.go_on(end)
+        listing.start_after(*end)
 
 
 def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:

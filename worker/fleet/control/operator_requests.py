@@ -83,7 +83,7 @@ def _count(uow: UnitOfWork, listing: Listing, request: ops.BulkRequest) -> Any:
         matching += number
         if end is None or request.partial:
             return {"matching": matching, "changed": 0, "next": _place(end)}
-        listing.go_on(end)
+        listing.start_after(*end)
 
 
 def _place(end: Place | None) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select
+from sqlalchemy import Connection, Select, delete, exists, func, select
 
 from worker.core.status import STATUSES
 from worker.fleet.control.store import tables
@@ -26,20 +27,7 @@ class DeletedIds:
 def delete_ended_orders(transaction: Transaction, before: int) -> DeletedIds:
     """Delete up to ``BATCH_SIZE`` orders whose last run ended before a time."""
     connection, orders, runs = transaction.connection, tables.ORDERS.c, tables.RUNS.c
-    last_end = (
-        select(func.coalesce(func.max(runs.changed), orders.created))
-        .where(runs.order_id == orders.id)
-        .scalar_subquery()
-    )
-    ended = (
-        select(orders.id)
-        .where(orders.status.in_(_FINAL), orders.created < before, last_end < before)
-        .order_by(orders.created)
-        .limit(BATCH_SIZE)
-        # An order that another control plane has locked may be retried right now.
-        .with_for_update(of=tables.ORDERS, skip_locked=True)
-    )
-    order_ids = list(connection.execute(ended).scalars())
+    order_ids = list(connection.execute(_ended_orders(before)).scalars())
     if not order_ids:
         return DeletedIds()
     of_order = select(runs.id, runs.plan).where(runs.order_id.in_(order_ids))
@@ -51,12 +39,28 @@ def delete_ended_orders(transaction: Transaction, before: int) -> DeletedIds:
     for column in (tables.EVENTS.c.run_id, tables.STALE_REPORTS.c.run_id, tables.ALERTS.c.run_id,
                    tables.DATACLIPS.c.owner, runs.id):  # fmt: skip
         connection.execute(delete(column.table).where(column.in_(run_ids)))
-    connection.execute(delete(tables.DATACLIPS).where(tables.DATACLIPS.c.owner.in_(order_ids)))
-    firings = tables.TRIGGER_FIRINGS
-    connection.execute(delete(firings).where(firings.c.order_id.in_(order_ids)))
-    connection.execute(delete(tables.ORDERS).where(orders.id.in_(order_ids)))
+    for column in (tables.DATACLIPS.c.owner, tables.TRIGGER_FIRINGS.c.order_id, orders.id):
+        connection.execute(delete(column.table).where(column.in_(order_ids)))
     _delete_unused_plans(connection, plans)
     return DeletedIds(orders=order_ids, runs=run_ids)
+
+
+def _ended_orders(before: int) -> Select[Any]:
+    """Select the ids of the first orders whose last run ended before a time, and lock them."""
+    orders, runs = tables.ORDERS.c, tables.RUNS.c
+    last_end = (
+        select(func.coalesce(func.max(runs.changed), orders.created))
+        .where(runs.order_id == orders.id)
+        .scalar_subquery()
+    )
+    return (
+        select(orders.id)
+        .where(orders.status.in_(_FINAL), orders.created < before, last_end < before)
+        .order_by(orders.created)
+        .limit(BATCH_SIZE)
+        # An order that another control plane has locked may be retried right now.
+        .with_for_update(of=tables.ORDERS, skip_locked=True)
+    )
 
 
 def _delete_unused_plans(connection: Connection, plans: Collection[str]) -> None:

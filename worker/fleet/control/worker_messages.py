@@ -206,7 +206,7 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
         if run is None:
             abandon.append(attempt)
             continue
-        # All control planes hear a heartbeat; one of them writes it.
+        # All control planes receive a heartbeat; one of them writes it.
         if not 0 <= uow.lease_end - run.expires < uow.lease_us // RENEWALS_PER_LEASE:
             uow.apply(run, Renewed(expires=uow.lease_end))
         # Repeated with each heartbeat: the command at the time of the request may be lost.

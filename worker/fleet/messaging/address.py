@@ -43,6 +43,17 @@ class Address:
         """User name by which a policy knows a client; empty where it fits no level of a topic."""
         return self.username if self.username and is_name(self.username) else ""
 
+    @property
+    def remedy(self) -> str:
+        """What to look at where a broker denies access; without the user name, maybe a token."""
+        if self.username is not None and self.password is not None:
+            return "check the user name and the password"
+        if self.username is not None:
+            return f"no password was given: {PASSWORD_VARIABLE} can hold it"
+        if self.cert is not None:
+            return "check the certificate of --cert"
+        return "no user was named: --mqtt mqtt://NAME:PASSWORD@HOST does"
+
     def context(self) -> ssl.SSLContext | None:
         """Create the TLS context; ``None`` without TLS.
 

@@ -148,7 +148,7 @@ class BufferedClient(aiomqtt.Client):
         super()._on_disconnect(client, userdata, *details)
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
-        # Both others have a buffer of their own.
+        # TLS and WebSockets have buffers of their own.
         if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket):
             # The client has no access to the options of a socket that it does not know.
             # Without this one the system delays small messages by up to 40 ms.
@@ -192,6 +192,6 @@ class BufferedClient(aiomqtt.Client):
 
 
 def _ends_silently(command: int, qos: int) -> bool:
-    """Check for a packet after whose last byte paho has nothing more to do."""
+    """Return True for a packet after whose last byte paho has nothing more to do."""
     kind = command & 0xF0
     return kind == _PUBACK or (kind == _PUBLISH and qos > 0)

@@ -176,7 +176,7 @@ class Claim(Payload, frozen=True):
 
     ``repeated``: it was sent before, and no response came in time. It is assigned the same runs
     again then, which it is not as long as the first response may be on its way: several control
-    planes hear each claim, and a worker demands more under the same ``claim_id``.
+    planes receive each claim, and a worker demands more under the same ``claim_id``.
     """
 
     claim_id: Id

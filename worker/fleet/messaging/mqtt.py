@@ -204,11 +204,14 @@ class MqttBus:
 
     async def _subscribe_to_all(self, client: PublishingClient) -> None:
         subscribed = set[str]()
-        # Filters may be added meanwhile.
-        while added := [filter for filter in self._filters if filter not in subscribed]:
-            for filter in added:
-                await self._subscribe(client, filter)
-            subscribed.update(added)
+        # Filters may be added and removed meanwhile.
+        while changed := subscribed ^ self._filters.keys():
+            for filter in sorted(changed):
+                if filter in self._filters:
+                    await self._subscribe(client, filter)
+                else:
+                    await client.unsubscribe(filter)
+            subscribed ^= changed
 
     async def _subscribe(self, client: PublishingClient, filter: str) -> None:
         (code,) = await client.subscribe(filter, qos=1)
@@ -236,6 +239,7 @@ class MqttBus:
                 reason = f"the broker {self._address} refuses the connection: {error}"
                 # After a first success the reason may be temporary, such as a change of passwords.
                 if not connected_before and _code(error) in ACCESS_DENIED:
+                    reason = f"{reason} ({self._address.remedy})"
                     self._refusal = AccessDenied(reason)
                 self._inbox.put(Disconnected(reason))
             except (aiomqtt.MqttError, OSError) as error:

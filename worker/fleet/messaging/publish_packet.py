@@ -72,9 +72,9 @@ _IGNORED: Final = {0x01: 1, 0x23: 2}
 def decode_publish(command: int, packet: bytes | bytearray) -> MQTTMessage:
     """Decode a message; ``command`` is the first byte of its packet, ``packet`` what follows.
 
-    Of properties beyond a size, that of all is added as a value without a name, which is more than
-    any reader of properties takes.
-    Raises :class:`MalformedPacket`.
+    Properties beyond ``MAX_PROPERTIES_BYTES`` are not decoded: a user property without a name, as
+    long as all of them, stands for them, so that readers refuse the message for its size. Raises
+    :class:`MalformedPacket`.
     """
     content = bytes(packet)
     reader = _PacketReader(content)

@@ -701,7 +701,7 @@
     condition: () => conditions.push(slot.value) - 1,
 
     begin(file, stepId, upstream, defaults, configuration, credentials, seed) {
-      sow(seed);
+      reseed(seed);
       reset();
       const mine = { id: stepId, file: `job:${stepId}`, job: jobs.get(file), upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
@@ -750,7 +750,7 @@
     // threw. On the next line follows the state, where the conditions have changed it.
     // Getters and toJSON of the state that a condition leaves are the condition's code too.
     edges(stepId, wanted, text, seed) {
-      sow(seed);
+      reseed(seed);
       try {
         return evaluateEdges(stepId, JSON.parse(wanted), text);
       } finally {
@@ -910,7 +910,7 @@
   }
   define(Math, "random", () => ((word() >>> 5) * 67108864 + (word() >>> 6)) / 9007199254740992);
   // The first step or condition of a run brings the run's seed, the others bring null.
-  function sow(text) {
+  function reseed(text) {
     if (typeof text !== "string") return;
     seed = text;
     words = null;

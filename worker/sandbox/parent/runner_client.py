@@ -188,7 +188,8 @@ class RunnerClient:
         """Return whether the runner can execute the next run, and stop to watch it."""
         self._idle_before_s = None
         self._poll()
-        return self.is_usable
+        # The next run would take the rest of a frame for one of its own.
+        return self.is_usable and not self._unread
 
     def give_back(self) -> None:
         """Kill the runner if it does not become idle at once."""
@@ -298,7 +299,6 @@ class RunOnRunner(RunProcess):
 
     def _begin(self) -> None:
         self._runner.begin()
-        super()._begin()
 
     def _handle_notice(self, notice: Notice) -> None:
         if isinstance(notice, RunStopped):

@@ -21,6 +21,13 @@ from worker.workflow.model import LoadWarning
 _WARNING_LIMIT = 100
 MAX_AMOUNT = 1_000_000_000
 """The largest number of seconds or times that a file can hold."""
+# What one format calls body is the expression of another.
+_OTHER_NAMES = {
+    "body": "expression",
+    "expression": "body",
+    "credential": "configuration",
+    "configuration": "credential",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -95,7 +102,8 @@ class Cursor:
 
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            hint = did_you_mean(key, known)
+            other = _OTHER_NAMES.get(key)
+            hint = f"; here it is '{other}'" if other in known else did_you_mean(key, known)
             self.at(key).warn(f"unknown key '{shorten(key)}'{hint}", unknown_key=True)
 
     def items(self) -> Iterator[tuple[str, Cursor]]:

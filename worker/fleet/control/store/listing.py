@@ -2,7 +2,7 @@
 
 What no index finds, such as a part of an id or a tag, is looked for in up to ``PART_ROWS`` rows at
 a time, in the order of their creation. So no query holds up the fleet, however many rows there are:
-whoever asks goes on where a part has ended.
+clients request the next part from where one has ended.
 """
 
 from __future__ import annotations
@@ -74,10 +74,6 @@ class Listing:
         number = int(connection.execute(counted).scalar_one())
         is_complete = number == at_most or not self._has_filters
         return number, None if is_complete else self._end(connection)
-
-    def go_on(self, end: Place) -> None:
-        """Begin the next part."""
-        self.start_after(*end)
 
     def _end(self, connection: Connection) -> Place | None:
         columns = self._table.c

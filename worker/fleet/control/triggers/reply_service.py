@@ -62,7 +62,7 @@ class ReplyService:
 
     async def _send(self, replies: Sequence[DueReply]) -> bool:
         """Publish replies. Return False where the broker is away."""
-        sent = []
+        sent, is_delayed = [], False
         for reply in replies:
             message = Message(
                 topic=reply.topic, payload=reply.content, correlation=reply.correlation
@@ -71,7 +71,7 @@ class ReplyService:
                 await self._host.confirm(message)
             except QuotaExceeded as error:
                 self._log.warning("reply.delayed", topic=reply.topic, error=str(error)[:200])
-                await self._pause()
+                is_delayed = True
                 break
             except BrokerRefusal as error:
                 # Not repeated: one that an access list or a limit refuses would delay the others.
@@ -83,6 +83,9 @@ class ReplyService:
             sent.append(reply.order_id)
         if sent:
             await self._host.mark_replied(sent)
+        # After those before it are marked: a process that ends meanwhile would send them again.
+        if is_delayed:
+            await self._pause()
         return len(sent) == len(replies)
 
     async def _pause(self) -> None:
