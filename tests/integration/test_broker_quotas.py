@@ -26,6 +26,7 @@ from worker.fleet.control.triggers.reply_service import ReplyService
 from worker.fleet.control.triggers.results import DueReply
 from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import (
     AccessDenied,
@@ -41,6 +42,7 @@ from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import stderr_logger
 
 Reason = Callable[[MQTTMessage], int]
+TOPICS = Topics()
 
 
 @pytest.fixture(autouse=True)
@@ -112,30 +114,53 @@ async def test_who_waits_for_a_message_gets_the_kind_of_its_refusal() -> None:
             await bus.confirm(Message(topic="a", payload=b""))
 
 
+@asynccontextmanager
+async def control_plane(url: str) -> AsyncIterator[ControlPlane]:
+    store = Store("sqlite://")
+    store.migrate()
+    processor = MessageProcessor(
+        store, topics=TOPICS, policy=Policy(allows_everything=True), settings=Settings()
+    )
+    bus = MqttBus(parse_address(url), *TOPICS.for_control())
+    plane = ControlPlane(bus, processor, topics=TOPICS, log=stderr_logger(logging.WARNING))
+    task = asyncio.create_task(plane.run())
+    async with asyncio.timeout(60):
+        yield plane
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    store.close()
+
+
 async def test_a_control_plane_whose_states_are_refused_is_unhealthy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    topics, store = Topics(), Store("sqlite://")
-    store.migrate()
-    processor = MessageProcessor(
-        store, topics=topics, policy=Policy(allows_everything=True), settings=Settings()
-    )
-    async with ScriptedBroker(lambda message: NOT_AUTHORIZED) as broker:
-        bus = MqttBus(parse_address(broker.url), *topics.for_control())
-        plane = ControlPlane(bus, processor, topics=topics, log=stderr_logger(logging.WARNING))
-        task = asyncio.create_task(plane.run())
-        async with asyncio.timeout(60):
-            while not plane.broker_refusals:
-                await asyncio.sleep(0)
+    async with (
+        ScriptedBroker(lambda message: NOT_AUTHORIZED) as broker,
+        control_plane(broker.url) as plane,
+    ):
+        while not plane.broker_refusals:
+            await asyncio.sleep(0)
         assert plane.problem.endswith(
             "refuses messages on worker/v1/control/status: Not authorized"
         )
         (metric,) = [each for each in control_metrics(plane) if each.name == "broker_refusals"]
         assert metric.values == {"": 1}  # type: ignore[union-attr]
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    store.close()
     assert "broker.refused" in capsys.readouterr().err
+
+
+async def test_a_control_plane_whose_alerts_are_denied_is_unhealthy() -> None:
+    def reason(message: MQTTMessage) -> int:
+        return NOT_AUTHORIZED if message.topic == TOPICS.alerts else SUCCESS
+
+    alert = wire.Alert(
+        run_id="r", order_id="o", project="p", workflow="w", status="lost", at=1
+    )  # fmt: skip
+    async with ScriptedBroker(reason) as broker, control_plane(broker.url) as plane:
+        await plane.connected.wait()
+        assert not plane.problem
+        with pytest.raises(AccessDenied):
+            await plane._publish_alert(alert)
+        assert "alerts: Not authorized" in plane.problem and plane.broker_refusals == 1
 
 
 class Host:

@@ -159,16 +159,16 @@ async def test_a_scheduler_that_ends_meanwhile_is_an_error() -> None:
 
 
 RETURNED: list[tuple[bytes | None, str]] = [
-    (None, "is no result: "),
-    (b"", "is no result: Ran out of input"),
-    (b"not a pickle", "is no result: "),
-    (pickle.dumps(None), "not the results of 1 item"),
-    (pickle.dumps(([], 1.0)), "not the results of 1 item"),
-    (pickle.dumps(([1, 2], 1.0)), "not the results of 1 item"),
-    (pickle.dumps(((1,), 1.0)), "not the results of 1 item"),
-    (pickle.dumps(([1], "soon")), "not the results of 1 item"),
-    (pickle.dumps(([1], float("nan"))), "not the results of 1 item"),
-    (pickle.dumps(([1], -1.0)), "not the results of 1 item"),
+    (None, "returned an unreadable result: "),
+    (b"", "returned an unreadable result: Ran out of input"),
+    (b"not a pickle", "returned an unreadable result: "),
+    (pickle.dumps(None), "did not return the results of 1 item"),
+    (pickle.dumps(([], 1.0)), "did not return the results of 1 item"),
+    (pickle.dumps(([1, 2], 1.0)), "did not return the results of 1 item"),
+    (pickle.dumps(((1,), 1.0)), "did not return the results of 1 item"),
+    (pickle.dumps(([1], "soon")), "did not return the results of 1 item"),
+    (pickle.dumps(([1], float("nan"))), "did not return the results of 1 item"),
+    (pickle.dumps(([1], -1.0)), "did not return the results of 1 item"),
 ]
 
 

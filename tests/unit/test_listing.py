@@ -44,15 +44,15 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _fill(harness: ControlPlaneHarness) -> None:
     for number in range(COUNT):
-        # Some in the same microsecond.
-        harness.pass_time(number % 2)
+        # Each batch is a microsecond later: two by two, orders have the same time.
+        harness.now -= 1 - number % 2
         tags = ["odd"] if number % 2 else []
         harness.submit(f"order-{number}", project=f"p{number % 3}", tags=tags)
     harness.call("cancel", id="order-4")
 
 
 def _parts(harness: ControlPlaneHarness, method: str, query: dict[str, Any]) -> list[Any]:
-    """Ask for all parts, and return them."""
+    """Request all parts, and return them."""
     parts: list[Any] = []
     place: dict[str, Any] | None = {}
     left = query.get("limit", 50)
@@ -73,7 +73,27 @@ def test_the_parts_of_a_list_are_all_that_match(
     parts = _parts(harness, method, query)
     at_once = harness.call(method, **query)
     assert [row for part in parts for row in part] == at_once
+    assert [row["order_id"] for row in at_once] == _matching(method, query)
     assert all(len(part) <= PART for part in parts) or parts == [at_once]
+
+
+def _matching(method: str, query: dict[str, Any]) -> list[str]:
+    """Return the ids of the orders that match, without a database."""
+    ids: list[tuple[int, str]] = []
+    for number in range(COUNT):
+        tag = "odd" if number % 2 else ""
+        fields = {
+            "project": f"p{number % 3}",
+            "workflow": "flow",
+            "status": "cancelled" if number == 4 else "pending",
+            "tag": tag,
+        }
+        texts = f"order-{number} flow" + f" {tag}" * (method == "orders")
+        matches = all(fields[name] == query[name] for name in fields.keys() & query.keys())
+        if matches and query.get("search", "").lower() in texts:
+            # Newest first, and of those of one time that with the first id.
+            ids.append((-((number + 1) // 2), f"order-{number}"))
+    return [id for _, id in sorted(ids)][: query.get("limit", 50)]
 
 
 def test_what_no_index_finds_is_looked_for_in_a_part_of_the_rows(

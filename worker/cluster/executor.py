@@ -187,8 +187,8 @@ def _take(items: Iterator[Item], most: int) -> tuple[list[Item], bytes]:
 def _decode(returned: Any, count: int) -> tuple[list[Any], float]:
     """Return the results of a chunk of ``count`` items, and its seconds.
 
-    Raises :class:`WorkerError` for anything else: a defect, or other code, of a Dask worker. What
-    means harm is not found here: whoever is part of a cluster executes code in all of it.
+    Raises :class:`WorkerError` for anything else: a defect, or other code, of a Dask worker. This
+    is no protection against malicious ones: each part of a cluster executes code in all others.
     """
     try:
         match pickle.loads(returned):  # noqa: S301
@@ -196,11 +196,9 @@ def _decode(returned: Any, count: int) -> tuple[list[Any], float]:
                 return results, seconds
     except Exception as error:
         raise WorkerError(
-            f"a Dask worker returned what is no result: {reason_of(error)}"
+            f"a Dask worker returned an unreadable result: {reason_of(error)}"
         ) from error
-    raise WorkerError(
-        f"a Dask worker returned what are not the results of {count_of(count, 'item')}"
-    )
+    raise WorkerError(f"a Dask worker did not return the results of {count_of(count, 'item')}")
 
 
 def _encode(value: Any) -> bytes:

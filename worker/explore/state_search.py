@@ -108,7 +108,8 @@ def witnesses_of(states: Sequence[str], results: Sequence[EdgesEvaluated]) -> li
 
 
 def _keep(witnesses: dict[Hashable, Witness], witness: Witness) -> None:
-    """Keep the first witness of a combination; an unknown name tells more than absent data."""
+    """Keep the first witness of a combination, or one with the error of an unknown name."""
+    # Another error may only mean that the state lacks data.
     before = witnesses.setdefault(_decision(witness), witness)
     if names_unknown(witness.error) and not names_unknown(before.error):
         witnesses[_decision(witness)] = witness

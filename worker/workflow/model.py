@@ -112,6 +112,7 @@ class LoadWarning(Struct, frozen=True, kw_only=True):
 class Workflow(Struct, frozen=True, kw_only=True, dict=True):
     """Steps of a workflow in the order of the file, and its options.
 
+    Neither it nor its mappings change: what follows from them is computed once, for all runs.
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
     ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and

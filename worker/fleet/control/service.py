@@ -42,6 +42,7 @@ from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import (
     Arrival,
+    BrokerRefusal,
     Bus,
     Change,
     Congestion,
@@ -240,6 +241,7 @@ class ControlPlane:
         """Publish a message, and wait until the broker has it."""
         try:
             await self._bus.confirm(message)
+        # What the access list denies to one trigger is no problem of the others.
         except QuotaExceeded as refusal:
             self._note_refusal(str(refusal))
             raise
@@ -427,7 +429,11 @@ class ControlPlane:
 
     async def _publish_alert(self, alert: wire.Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
-        await self.confirm(self._encode(message))
+        try:
+            await self._bus.confirm(self._encode(message))
+        except BrokerRefusal as refusal:
+            self._note_refusal(str(refusal))
+            raise
 
     async def _record_delivery(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
         def record() -> None:

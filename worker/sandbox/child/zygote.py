@@ -1,4 +1,4 @@
-"""Zygote: a small process without threads that has the engine loaded and forks once per run.
+"""Zygote: a small process without threads that has the engine loaded and forks all others.
 
 It receives requests from its parent, one a line: ``run NAME`` and ``runner NAME`` with the channel
 of the process attached as a file descriptor, and ``kill NAME``. It sends the notices ``ready``,
