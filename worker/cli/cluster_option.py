@@ -22,13 +22,14 @@ def choose_executor(jobs: int, cluster: str | None) -> WorkExecutor:
     from worker.cluster.cluster_address import parse_address
 
     address = parse_address(cluster)
-    if not address.is_local and _is_spelled_out("jobs"):
+    if not address.is_local and is_spelled_out("jobs"):
         raise UsageError("--jobs is about this machine: leave it out with --cluster")
     from worker.cluster.executor import ClusterExecutor
 
     return ClusterExecutor(address=address, workers=jobs)
 
 
-def _is_spelled_out(parameter: str) -> bool:
+def is_spelled_out(parameter: str) -> bool:
+    """Tell whether a parameter is on the command line, and not of a file or by default."""
     source = click.get_current_context().get_parameter_source(parameter)
     return source is ParameterSource.COMMANDLINE

@@ -9,15 +9,32 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from worker.cli.cluster_option import is_spelled_out
 from worker.cli.options import DURATION, command, option
 from worker.cli.progress import progress
 from worker.cli.value_types import NumberRange, WholeNumberRange
+from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.fewest_faults import shrink
 from worker.testing.simulation.history import History
 from worker.testing.simulation.run_simulation import Simulation, simulate
 from worker.util.plural import count_of
+
+_OF_SIMULATIONS = {
+    "seed": "--seed",
+    "seeds": "--seeds",
+    "orders": "--orders",
+    "minutes": "--minutes",
+    "shows_log": "--log",
+}
+_OF_FORECASTS = {
+    "run_time_s": "--run-time",
+    "size": "--size",
+    "planes": "--planes",
+    "slots": "--slots",
+    "core_price": "--core-price",
+}
 
 
 @command("simulate")
@@ -73,6 +90,7 @@ def simulate_fleet(
     \b
     Exit code: 0 nothing was wrong, 1 something was, 2 wrong usage.
     """
+    _check_options(forecasts=rate is not None)
     if rate is not None:
         from worker.cli.capacity_report import capacity_lines
 
@@ -101,6 +119,14 @@ def simulate_fleet(
         f"{simulated_s / cpu_s:.0f} times as fast as real time; {count_of(failing, 'seed')} failed"
     )
     return int(failing > 0)
+
+
+def _check_options(*, forecasts: bool) -> None:
+    """Raise :class:`UsageError` for an option of the other of simulation and forecast."""
+    for parameter, name in (_OF_SIMULATIONS if forecasts else _OF_FORECASTS).items():
+        if is_spelled_out(parameter):
+            other = "leave it out with --rate" if forecasts else "it needs --rate"
+            raise UsageError(f"{name} is about {'faults' if forecasts else 'a forecast'}: {other}")
 
 
 def _failure(simulation: Simulation, wrong: list[str]) -> Iterator[str]:
