@@ -250,3 +250,22 @@ def test_output_that_nobody_reads_is_no_defect() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert done.returncode == 71
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "shell", "expected"),
+    [
+        (["run", "absent.json"], '"$@" 2> /dev/full', 2),
+        pytest.param(["--version"], '"$@" > /dev/full 2> /dev/full', 71, marks=pytest.mark.slow),
+        pytest.param(
+            ["run", "absent.json"], '"$@" 2>&1 >&- | true; exit ${PIPESTATUS[0]}', 2,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_messages_that_cannot_be_written_do_not_change_the_exit_code(
+    command: list[str], shell: str, expected: int
+) -> None:
+    worker = [sys.executable, "-m", "worker", *command]
+    done = subprocess.run(["bash", "-c", shell, "bash", *worker], timeout=50, check=False)
+    assert done.returncode == expected

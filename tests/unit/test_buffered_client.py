@@ -124,3 +124,9 @@ async def test_packets_are_written_in_the_next_turn_and_then_when_there_is_room(
     assert library.written == 1 and waits == [99] * (takes - 1)
     client._on_socket_unregister_write(library, None, library)
     assert not waits and written == [1]
+
+
+async def test_a_connection_that_was_given_up_ends_without_an_error() -> None:
+    client = BufferedClient("127.0.0.1")
+    client._connected.cancel()
+    client._on_disconnect(client._client, None, None, 0)

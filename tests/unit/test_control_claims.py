@@ -38,6 +38,20 @@ def test_a_claim_that_is_raised_gets_its_runs_again_only_where_it_is_repeated(
     assert worker.claim(4, "c") == []
 
 
+def test_a_claim_that_is_repeated_in_one_batch_is_answered_once(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.submit("o1")
+    worker, other = FakeWorker(harness), FakeWorker(harness, "other")
+    [run] = worker.claim(1, "c")
+    fields = {"claim_id": "c", "demand": 1, "incarnation": "i1", "repeated": True}
+    claims = [worker.message("claim", **fields) for _ in range(3)]
+    # What another worker sends under its id takes nothing from it.
+    published = harness.send(other.message("claim", **fields), *claims)
+    answers = [[each.lease for each in answer.runs] for answer in published.assignments]
+    assert answers == [[], [run.lease]]
+
+
 def test_a_claim_that_is_raised_before_a_run_comes_has_the_higher_demand(
     harness: ControlPlaneHarness,
 ) -> None:

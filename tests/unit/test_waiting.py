@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from worker.cli import waiting
+from worker.cli.runs import _print_with_steps
 from worker.cli.waiting import waiting_notices, waiting_reason
 from worker.fleet.control_errors import ControlError
 
@@ -73,11 +74,11 @@ def test_the_command_that_ends_a_pause_can_be_pasted(name: str) -> None:
 class FakeClient:
     """A client that may not list workers, and of which one run is known."""
 
-    def __init__(self, status: str) -> None:
-        self.status = status
+    def __init__(self, status: str, **fields: Any) -> None:
+        self.fields = {"status": status, **fields}
 
     async def run(self, id: str) -> dict[str, Any]:
-        return {**RUN, "run_id": id, "status": self.status}
+        return {**RUN, "run_id": id, **self.fields}
 
     async def pauses(self) -> list[Any]:
         return [pause("Case referral", "north")]
@@ -96,6 +97,25 @@ async def test_only_a_run_that_has_not_begun_gets_a_notice(
     notice = capsys.readouterr().err
     expected = "run p-7-1 waits: Case referral in project north is paused (worker workflows resume"
     assert notice.startswith(expected) if status == "pending" else notice == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [
+        ({}, ["    waits: Case referral in project north is paused (worker workflows resume"
+              " 'Case referral' --project north ends that)"]),
+        ({"not_before": 4_102_444_800_000_000}, []),
+        ({"status": "success"}, []),
+    ],
+)  # fmt: skip
+async def test_a_pending_run_is_shown_with_what_it_waits_for(
+    fields: dict[str, Any], reasons: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = {"attempt": 1, "created": NOW_US, "plan": {}, "steps": []}
+    client: Any = FakeClient(**{"status": "pending", **shown, **fields})
+    await _print_with_steps(client, "p-7-1", as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "waits:" in line] == reasons
 
 
 async def test_after_an_interruption_it_is_said_that_the_run_goes_on(

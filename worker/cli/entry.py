@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
 EXIT_USAGE = 2
 EXIT_DEFECT = 70
@@ -22,6 +23,7 @@ EXIT_INTERRUPTED = 130
 def main() -> None:
     """Run the command and exit with its code."""
     _open_missing_streams()
+    sys.stderr = _lossy(sys.stderr)
     arguments = sys.argv[1:]
     if arguments[:1] in (["run"], ["diff"]) and not {"--help", "-h"} & set(arguments):
         from worker.sandbox.parent.zygote_ahead import start_ahead
@@ -59,6 +61,34 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
+class LossyFile(io.FileIO):
+    """Standard error, on which a message that cannot be written changes nothing but an exit code.
+
+    An exception would end the command with 1, which means that a run failed.
+    """
+
+    lost: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            self.lost = error
+        return memoryview(data).nbytes
+
+
+def _lossy(stream: TextIO) -> TextIO:
+    file = io.BufferedWriter(LossyFile(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
+
+
+def _loses_messages(stream: TextIO) -> bool:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return isinstance(raw, LossyFile) and raw.lost is not None
+
+
 def exit_at_once(code: int) -> None:
     """Exit without the interpreter's teardown, which takes as long as its start.
 
@@ -73,7 +103,7 @@ def exit_at_once(code: int) -> None:
 def flushed(code: int) -> int:
     """Write what is buffered for the standard streams; return the code to exit with.
 
-    That is ``code``, but 71 for a success whose output cannot be written.
+    That is ``code``, but 71 for a success whose output, or messages, cannot be written.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -85,7 +115,7 @@ def flushed(code: int) -> int:
             _silence(stream)
             code = code or EXIT_MACHINE
             print(f"error: cannot write {stream.name}: {error.strerror}", file=sys.stderr)
-    return code
+    return code or (EXIT_MACHINE if _loses_messages(sys.stderr) else 0)
 
 
 def _silence(stream: TextIO) -> None:

@@ -14,10 +14,11 @@ from worker.cli.printing import follow as follow_run
 from worker.cli.printing import print_list, print_log, print_run, print_step, write_final_state
 from worker.cli.query_filters import print_remaining, query_fields, query_filters
 from worker.cli.short_ids import find_run_id
+from worker.cli.waiting import find_reason
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunQuery
-from worker.sinks.terminal_text import printable
+from worker.util.machine_clock import now_us
 
 SECTIONS = {
     "Commands": (
@@ -136,7 +137,9 @@ async def _print_with_steps(client: Client, id: str, *, as_json: bool) -> None:
     fields.pop("plan")
     steps = fields.pop("steps")
     print_run(fields | ({"steps": steps} if as_json else {}), as_json=as_json)
-    if not as_json and fields["status"] == "pending" and fields.get("needs"):
-        print(f"    needs a worker with {printable(', '.join(fields['needs']))}")
+    # Its delay is printed with it.
+    delayed = (fields.get("not_before") or 0) > now_us()
+    if not as_json and fields["status"] == "pending" and not delayed:
+        print(f"    waits: {await find_reason(client, fields)}")
     for step in () if as_json else steps:
         print_step(step)

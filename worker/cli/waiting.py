@@ -38,9 +38,13 @@ async def _print_reason(client: Client, run_id: str) -> None:
     run = await client.run(run_id)
     if run["status"] != "pending":
         return
+    print(f"run {printable(run_id)} waits: {await find_reason(client, run)}", file=sys.stderr)
+
+
+async def find_reason(client: Client, run: Mapping[str, Any]) -> str:
+    """Ask the control plane what a pending run waits for."""
     pauses, workers = await allowed(client.pauses), await allowed(client.workers)
-    reason = waiting_reason(run, pauses or (), workers, now_us())
-    print(f"run {printable(run_id)} waits: {reason}", file=sys.stderr)
+    return waiting_reason(run, pauses or (), workers, now_us())
 
 
 async def allowed(query: Callable[[], Awaitable[Sequence[Any]]]) -> Sequence[Any] | None:

@@ -137,6 +137,7 @@ class UnitOfWork:
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
     transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
     ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
+    ``answered`` are the claims that were answered again, with their workers.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
     ``deployed`` caches the present versions of deployed workflows, by project and name;
     ``versions`` those of earlier transactions too, by their ids.
@@ -170,6 +171,7 @@ class UnitOfWork:
         self.is_retained = False
         self.outgoing = Outgoing()
         self.ended: list[RunRecord] = []
+        self.answered: set[tuple[str, str]] = set()
         self.topic = ""
         self.request_id = ""
         self.client = ""

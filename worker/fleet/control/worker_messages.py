@@ -134,6 +134,10 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
 
 
 def _answer_again(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
+    # Once in a batch: a response has the inputs of many runs, and others would wait for each.
+    if (worker, claim.claim_id) in uow.answered:
+        return
+    uow.answered.add((worker, claim.claim_id))
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     # Runs that have started since are known to the worker: the assignment arrived.
     runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]

@@ -137,6 +137,9 @@ class BufferedClient(aiomqtt.Client):
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(self, client: Any, userdata: Any, *details: Any) -> None:
+        # Who waited for the connection was cancelled, and the library would raise that here.
+        if self._connected.cancelled():
+            return
         # The library ignores a connection that closes before the broker's answer, as it does where
         # a broker restarts behind a proxy, and waits for its whole timeout.
         if not self._connected.done():
