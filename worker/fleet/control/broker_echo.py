@@ -19,7 +19,7 @@ SLOW_ECHO_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _EchoRequest:
     """A request for an echo: the time that it proves, when it was sent, and if leases wait."""
 
     now_us: int
@@ -41,12 +41,12 @@ class BrokerEcho:
         self.echoed_us = 0
         self._token = token
         # By their payloads, in the order in which they were sent.
-        self._awaited: dict[bytes, _Request] = {}
+        self._awaited: dict[bytes, _EchoRequest] = {}
 
     def request(self, now_us: int, now_s: float, *, is_urgent: bool) -> Message:
         """Return a message to send; ``is_urgent``: leases wait for its echo."""
         payload = wire.encode(wire.Echo(token=self._token(), sent_us=now_us))
-        self._awaited[payload] = _Request(now_us, now_s, is_urgent)
+        self._awaited[payload] = _EchoRequest(now_us, now_s, is_urgent)
         if len(self._awaited) > MAX_AWAITED:
             del self._awaited[next(iter(self._awaited))]
         return Message(topic=self.topic, payload=payload)
