@@ -7,19 +7,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import click
+
 from worker.cli.cluster_option import is_spelled_out
-from worker.cli.options import DURATION, command, option
+from worker.cli.options import DURATION, PATH, WORKFLOW_PATH, command, option
 from worker.cli.progress import progress
 from worker.cli.value_types import NumberRange, WholeNumberRange
+from worker.cli.workflow_files import find_workflow_files
 from worker.errors import UsageError
+from worker.fleet.control.policy import read_policy
 from worker.sinks.terminal_text import one_line
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.fewest_faults import shrink
 from worker.testing.simulation.history import History
 from worker.testing.simulation.run_simulation import Simulation, simulate
 from worker.util.plural import count_of
+from worker.workflow.load import load_all
 
 _OF_SIMULATIONS = {
     "seed": "--seed",
@@ -27,6 +33,8 @@ _OF_SIMULATIONS = {
     "orders": "--orders",
     "minutes": "--minutes",
     "shows_log": "--log",
+    "files": "WORKFLOW",
+    "policy": "--policy",
 }
 _OF_FORECASTS = {
     "run_time_s": "--run-time",
@@ -38,6 +46,9 @@ _OF_FORECASTS = {
 
 
 @command("simulate")
+@click.argument("files", metavar="[WORKFLOW]...", type=WORKFLOW_PATH, nargs=-1)
+@option("--policy", type=PATH, metavar="FILE",
+        help="Policy of the control plane: projects, their limits, credentials.")  # fmt: skip
 @option("--seed", type=WholeNumberRange(min=0), default=1, show_default=True, metavar="N",
         help="First seed.")  # fmt: skip
 @option("--seeds", type=WholeNumberRange(min=1), default=10, show_default=True, metavar="N",
@@ -62,6 +73,8 @@ _OF_FORECASTS = {
         metavar="N", help="With --rate: price of a core for an hour.")  # fmt: skip
 def simulate_fleet(
     *,
+    files: tuple[Path, ...],
+    policy: Path | None,
     seed: int,
     seeds: int,
     orders: int,
@@ -77,6 +90,12 @@ def simulate_fleet(
     database is away, clocks jump. Each run has an effect that is counted outside of the fleet. The
     same seed gives the same simulation.
 
+    With WORKFLOWs (plans, projects, folders), orders are spread over these and over the projects of
+    the policy. Steps and conditions are drawn; job code does not run, and no request is made. A
+    step takes a while, has its effect, and succeeds or, one time in ten, fails. Edges then decide
+    as in any run. What idempotent workflows, retries and limits promise is checked too. The rights
+    of clients in a policy are left out.
+
     With --rate, it forecasts a fleet of any size by a model of its parts: queue, waits, growth of
     the database and cost.
 
@@ -84,6 +103,7 @@ def simulate_fleet(
     Examples:
       worker simulate
       worker simulate --rate 1e6/day --run-time 2s --size 20kB --planes 1..20
+      worker simulate graphs/referral.yaml project.yaml --policy policy.yaml
       worker simulate --seed 17 --seeds 1 --log
       worker simulate --seeds 1000 --orders 200
 
@@ -97,17 +117,19 @@ def simulate_fleet(
         for line in capacity_lines(rate=rate, **demand):
             print(line)
         return 0
+    base = _simulation(files, policy, orders=orders, duration_s=minutes * 60)
+    words = _words(files, policy, base)
     began, simulated_s, failing = time.process_time(), 0.0, 0
     statuses: Counter[str] = Counter()
     with progress("simulating", seeds) as done:
         for number in range(seed, seed + seeds):
-            simulation = Simulation(seed=number, orders=orders, duration_s=minutes * 60)
+            simulation = replace(base, seed=number)
             history = simulate(simulation)
             simulated_s += history.simulated_s
             statuses.update(str(run["status"]) for run in history.runs.values())
             wrong = list(breaches(history))
             failing += bool(wrong)
-            for line in _failure(simulation, wrong) if wrong else ():
+            for line in _failure(simulation, wrong, words) if wrong else ():
                 print(line, flush=True)
             for line in _log(history) if shows_log else ():
                 print(line)
@@ -129,7 +151,34 @@ def _check_options(*, forecasts: bool) -> None:
             raise UsageError(f"{name} is about {'faults' if forecasts else 'a forecast'}: {other}")
 
 
-def _failure(simulation: Simulation, wrong: list[str]) -> Iterator[str]:
+def _simulation(
+    files: tuple[Path, ...], policy: Path | None, *, orders: int, duration_s: float
+) -> Simulation:
+    """Build the simulation of workflows and a policy. Raises :class:`WorkerError` for a mistake."""
+    simulation = Simulation(
+        seed=0,
+        orders=orders,
+        duration_s=duration_s,
+        workflows=tuple(
+            workflow
+            for file in (find_workflow_files(files) if files else ())
+            for workflow in load_all(file)
+        ),
+        policy=read_policy(policy) if policy else None,
+    )
+    simulation.workload().check()
+    return simulation
+
+
+def _words(files: tuple[Path, ...], policy: Path | None, simulation: Simulation) -> list[str]:
+    """Return the command that simulates the same, but for its seeds."""
+    words = ["worker", "simulate", *map(str, files)]
+    words += ["--policy", str(policy)] if policy else []
+    minutes = f"{simulation.duration_s / 60:g}"
+    return [*words, "--orders", str(simulation.orders), "--minutes", minutes]
+
+
+def _failure(simulation: Simulation, wrong: list[str], words: list[str]) -> Iterator[str]:
     yield f"✗ seed {simulation.seed}"
     for text in wrong[:10]:
         yield f"    {one_line(text)}"
@@ -137,9 +186,8 @@ def _failure(simulation: Simulation, wrong: list[str]) -> Iterator[str]:
     yield f"  with these faults of {len(simulation.drawn_faults())}:"
     for fault in smallest.drawn_faults():
         yield f"    {fault}"
-    words = ["worker", "simulate", "--seed", str(simulation.seed), "--seeds", "1"]
-    words += ["--orders", str(simulation.orders), "--minutes", f"{simulation.duration_s / 60:g}"]
-    yield f"  again: {shlex.join(words)} --log"
+    words = [*words, "--seed", str(simulation.seed), "--seeds", "1", "--log"]
+    yield f"  again: {shlex.join(words)}"
 
 
 def _log(history: History) -> Iterator[str]:

@@ -27,8 +27,9 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.fleet_worker import Executor, FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
+from worker.testing.simulation.drawn_runs import passes
 from worker.testing.simulation.faults import FaultKind, InjectedFault, is_plane
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import Link, SimulatedBroker
@@ -118,11 +119,11 @@ class EffectExecutor:
              execution=0)  # fmt: skip
         error = None
         before_s, after_s = self._durations_s()
-        if await self._passes(before_s, cancel):
-            self._history.effects[run_id] += 1
+        if await passes(before_s, cancel):
+            self._history.effects[run_id, "a", 0] += 1
             if self._chance.random() < 0.1:
                 error = StepError(type="JobError", message="simulated", name="JobError")
-            if not await self._passes(after_s, cancel):
+            if not await passes(after_s, cancel):
                 error = StepError(type="CancelledError", message="cancelled", name="CancelledError")
         else:
             error = StepError(type="CancelledError", message="cancelled", name="CancelledError")
@@ -143,13 +144,6 @@ class EffectExecutor:
             return self._chance.uniform(0.001, 0.01), 0.001
         before_s = self._chance.uniform(0.05, 6.0) if luck < 0.75 else 20.0
         return before_s, self._chance.uniform(0.0, 2.0)
-
-    async def _passes(self, time_s: float, cancel: asyncio.Event) -> bool:
-        """Wait; return False if the run is cancelled meanwhile."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(time_s):
-                await cancel.wait()
-        return not cancel.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +181,10 @@ class SimulatedFleet:
     store: SimulatedStore
     registry: WorkflowRegistry
     history: History
-    chance: random.Random
+    executor: Executor
     folder: Path
+    policy: Policy = field(default_factory=Policy)
+    offer: WorkerOffer = field(default_factory=WorkerOffer)
     topics: Topics = field(default_factory=Topics)
     settings: Settings = field(default_factory=Settings)
     _processes: dict[str, _Process] = field(default_factory=dict)
@@ -218,7 +214,7 @@ class SimulatedFleet:
             self.store,
             topics=self.topics,
             settings=self.settings,
-            policy=Policy(),
+            policy=self.policy,
             registry=self.registry,
         )
         plane = ControlPlane(link, processor, topics=self.topics, log=self._log_of(name), id=id)
@@ -229,13 +225,14 @@ class SimulatedFleet:
         link = self.broker.link(name, *self.topics.for_worker(name), will=will)
         worker = FleetWorker(
             link,
-            EffectExecutor(self.history, self.store, self.chance),
+            self.executor,
             Outbox(folder),
             name=name,
             capacity=CAPACITY,
             topics=self.topics,
             log=self._log_of(name),
             id=id,
+            offer=self.offer,
         )
         return _Process(link, asyncio.create_task(worker.run()), folder)
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.testing.simulation.faults import InjectedFault
+from worker.testing.simulation.workload import Workload
+
+
+class Span(NamedTuple):
+    """Time in which a worker executed a run, in seconds of the simulation."""
+
+    run_id: str
+    began_s: float
+    ended_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,12 +30,16 @@ class History:
     ``begun_early`` are the runs that a worker began without a stored start under its lease.
     ``exceptions`` are the runs that had a reason to end as exception, ``planes`` the number of
     control planes.
+    ``submitted`` has the workflow and the project of each order, ``cancelled`` the orders that a
+    client cancelled. ``effects`` counts by run, step and execution of the step. ``spans`` are the
+    times of drawn runs.
     ``logs`` are the events of the runs, by run id. ``notes`` are the log lines of the parts, each
     with the second of the simulation and the part.
     """
 
     seed: int
     faults: tuple[InjectedFault, ...]
+    workload: Workload = field(default_factory=Workload)
     injected: list[InjectedFault] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,8 +53,10 @@ class History:
     begun_early: set[str] = field(default_factory=set)
     planes: int = 1
     exceptions: set[str] = field(default_factory=set)
-    effects: Counter[str] = field(default_factory=Counter)
-    effects_of_orders: Counter[str] = field(default_factory=Counter)
+    effects: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    submitted: dict[str, tuple[str, str]] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    spans: list[Span] = field(default_factory=list)
     states: dict[str, list[str]] = field(default_factory=dict)
     notes: list[tuple[float, str, str, dict[str, Any]]] = field(default_factory=list)
     failure: str = ""

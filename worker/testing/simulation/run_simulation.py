@@ -12,29 +12,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.fleet_worker import Executor, WorkerOffer
+from worker.testing.simulation.drawn_runs import DrawnExecutor
 from worker.testing.simulation.faults import InjectedFault, draw_faults, plane_names
-from worker.testing.simulation.fleet import SimulatedFleet, SimulatedStore
+from worker.testing.simulation.fleet import EffectExecutor, SimulatedFleet, SimulatedStore
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import OBSERVER, SimulatedBroker
 from worker.testing.simulation.virtual_time import VirtualClock, VirtualLoop
+from worker.testing.simulation.workload import BUILT_IN, Workload
 from worker.util.machine_clock import replaced
-from worker.workflow.load import load
+from worker.workflow.model import Workflow
 
 _WORKERS = ["w1", "w2", "w3"]
 _PLANES = (2, 1, 3, 1)
-_PROJECTS = 12
 _CANCELLED = 0.05
 # After the last fault: leases end, runs are claimed anew, reports are repeated.
 _SETTLE_S = 60.0
 _REPLY_TIMEOUT_S = 300.0
+_POLL_S = 10.0
+_QUIET_S = 120.0
+_LONGEST_PAUSE_S = 7200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,8 @@ class Simulation:
     """Simulation that a seed describes.
 
     Without ``faults`` they are drawn from the seed, and without ``planes`` it decides how many
-    control planes share the store.
+    control planes share the store. With ``workflows`` or a ``policy``, orders are spread over these
+    and over the projects of the policy. Without any, a workflow of one step is simulated.
     """
 
     seed: int
@@ -50,6 +57,17 @@ class Simulation:
     duration_s: float = 600.0
     faults: tuple[InjectedFault, ...] | None = None
     planes: int | None = None
+    workflows: tuple[Workflow, ...] = ()
+    policy: Policy | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether workflows are walked, and not the run of one step that is built in."""
+        return bool(self.workflows) or self.policy is not None
+
+    def workload(self) -> Workload:
+        policy = replace(self.policy or Policy(), clients=None)
+        return Workload(workflows=self.workflows or (BUILT_IN,), policy=policy)
 
     @property
     def plane_count(self) -> int:
@@ -67,8 +85,12 @@ def simulate(simulation: Simulation) -> History:
     clock = VirtualClock()
     loop = VirtualLoop(clock)
     history = History(
-        seed=simulation.seed, faults=simulation.drawn_faults(), planes=simulation.plane_count
+        seed=simulation.seed,
+        faults=simulation.drawn_faults(),
+        planes=simulation.plane_count,
+        workload=simulation.workload(),
     )
+    history.workload.check()
     try:
         with replaced(clock.machine(simulation.seed)):
             loop.run_until_complete(_simulate(simulation, clock, history))
@@ -93,8 +115,18 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
     broker, store = SimulatedBroker(chance), _prepared_store(chance)
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=_memory_folder()) as folder:
         settings = Settings(shared=simulation.plane_count > 1)
+        workload = history.workload
         fleet = SimulatedFleet(
-            broker, clock, store, _registry(), history, chance, Path(folder), settings=settings
+            broker,
+            clock,
+            store,
+            workload.registry(),
+            history,
+            _executor(simulation, history, store, chance),
+            Path(folder),
+            policy=workload.policy,
+            offer=workload.offer() if simulation.is_drawn else WorkerOffer(),
+            settings=settings,
         )
         broker.on_message = lambda message: _note_answer(message, history)
         for name in (*plane_names(simulation.plane_count), *_WORKERS):
@@ -111,6 +143,8 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
             await asyncio.sleep(max(0.0, simulation.duration_s - clock.now_s))
             await faults
             await asyncio.sleep(_SETTLE_S)
+            if simulation.is_drawn:
+                await _until_ended(history)
             await _collect(client, history)
         history.failure = fleet.failure()
         watcher.cancel()
@@ -118,6 +152,29 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
         await fleet.stop()
     store.close()
     history.messages, history.trace = broker.messages, broker.trace.hexdigest()
+
+
+def _executor(
+    simulation: Simulation, history: History, store: SimulatedStore, chance: random.Random
+) -> Executor:
+    if simulation.is_drawn:
+        return DrawnExecutor(history, store.has_stored_start, chance)
+    return EffectExecutor(history, store, chance)
+
+
+async def _until_ended(history: History) -> None:
+    """Wait while orders are queued for a limit or a retry, and something still happens."""
+    quiet_s = _QUIET_S + min(history.workload.longest_pause_s(), _LONGEST_PAUSE_S)
+    changes, since_s = -1, 0.0
+    while since_s < quiet_s and not _have_ended(history):
+        before, changes = changes, sum(map(len, history.states.values()))
+        since_s = since_s + _POLL_S if changes == before else 0.0
+        await asyncio.sleep(_POLL_S)
+
+
+def _have_ended(history: History) -> bool:
+    last = [states[-1] for topic, states in history.states.items() if "/orders/" in topic]
+    return all(STATUSES[Status(status)].final for status in last)
 
 
 def _memory_folder() -> Path | None:
@@ -138,13 +195,6 @@ def _template() -> Store:
     store = Store("sqlite://")
     store.migrate()
     return store
-
-
-def _registry() -> WorkflowRegistry:
-    registry = WorkflowRegistry()
-    job = {"id": "a", "adaptor": "common", "expression": "fn(state => state)"}
-    registry.add(load({"workflow": {"name": "simulated", "steps": [job]}}), "simulated")
-    return registry
 
 
 async def _inject_all(fleet: SimulatedFleet, faults: Sequence[InjectedFault]) -> None:
@@ -168,11 +218,13 @@ async def _submit(
 ) -> None:
     await asyncio.sleep(chance.uniform(0, simulation.duration_s * 0.8))
     cancels, pause_s = chance.random() < _CANCELLED, chance.uniform(0.0, 5.0)
-    project = f"p{chance.randrange(_PROJECTS)}"
-    await client.submit(workflow="simulated", input={}, order_id=order_id, project=project)
+    workflow, project = chance.choice(history.workload.places)
+    history.submitted[order_id] = workflow, project
+    await client.submit(workflow=workflow, input={}, order_id=order_id, project=project)
     history.accepted.add(order_id)
     if cancels:
         await asyncio.sleep(pause_s)
+        history.cancelled.add(order_id)
         # It may have ended meanwhile.
         with contextlib.suppress(ControlError):
             await client.cancel(order_id)
@@ -229,7 +281,6 @@ async def _collect(client: Client, history: History) -> None:
     history.orders = dict(zip(ids, await asyncio.gather(*map(client.order, ids)), strict=True))
     for order_id, order in history.orders.items():
         for run in order["all_runs"]:
-            history.runs[run["run_id"]] = run
-            history.effects_of_orders[order_id] += history.effects[run["run_id"]]
+            history.runs[run["run_id"]] = {**run, "order_id": order_id}
     logs = await asyncio.gather(*map(client.events, history.runs))
     history.logs = dict(zip(history.runs, logs, strict=True))
