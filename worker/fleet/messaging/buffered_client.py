@@ -9,10 +9,11 @@ this one waits for the lock after each.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
 
 import aiomqtt
 from paho.mqtt.client import CONNACK_ACCEPTED
@@ -28,6 +29,10 @@ WRITE_BYTES = 64 * 1024
 _PUBLISH, _PUBACK = 0x30, 0x40
 # The usual ones: success, and no subscriber, as most often nobody follows a single order.
 _ACCEPTED = {code: ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0x00, 0x10)}
+
+
+CLOSED_EARLY = "the connection closed before the broker answered"
+T = TypeVar("T")
 
 
 class BufferedSocket:
@@ -82,6 +87,23 @@ class BufferedClient(aiomqtt.Client):
         if not self._client.is_connected() and not self._disconnected.done():
             self._disconnected.set_exception(aiomqtt.MqttError("the broker ended the connection"))
         return self
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109
+        """Wait for an answer of the broker, at most as long as there is a connection.
+
+        The library waits for its whole timeout, as for a subscription that was on its way.
+        """
+        answer, ended = asyncio.ensure_future(fut), self._disconnected
+        limit_s = self.timeout if timeout is None else timeout
+        try:
+            await asyncio.wait(
+                (answer, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer.done():
+                return answer.result()
+        finally:
+            answer.cancel()
+        raise aiomqtt.MqttError(CLOSED_EARLY if ended.done() else "Operation timed out")
 
     def _queue_or_join(
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: Any = None
@@ -143,9 +165,11 @@ class BufferedClient(aiomqtt.Client):
         # The library ignores a connection that closes before the broker's answer, as it does where
         # a broker restarts behind a proxy, and waits for its whole timeout.
         if not self._connected.done():
-            reason = "the connection closed before the broker answered"
-            self._connected.set_exception(aiomqtt.MqttError(reason))
+            self._connected.set_exception(aiomqtt.MqttError(CLOSED_EARLY))
         super()._on_disconnect(client, userdata, *details)
+        # Else asyncio writes to the log that nobody has asked for it, where nobody has to.
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         # TLS and WebSockets have buffers of their own.
