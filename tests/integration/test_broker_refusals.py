@@ -122,23 +122,29 @@ async def test_two_of_one_client_id_throw_each_other_out_less_and_less_often(
     assert sorted(set(failures))[:4] == [1, 2, 3, 4]
 
 
-# A CONNACK of MQTT 5 that accepts, without properties; and none, as from a proxy without its broker.
-@pytest.mark.parametrize("answer", [bytes((0x20, 3, 0, 0, 0)), b""])
+# A CONNACK of MQTT 5 that accepts, without properties.
+CONNACK = bytes((0x20, 3, 0, 0, 0))
+
+
+# No answer, as from a proxy without its broker; one to CONNECT; and none to SUBSCRIBE.
+@pytest.mark.parametrize("answers", [[b""], [CONNACK], [CONNACK, b""]])
 async def test_a_connection_that_breaks_at_its_start_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes
+    monkeypatch: pytest.MonkeyPatch, answers: list[bytes]
 ) -> None:
     connections: asyncio.Queue[None] = asyncio.Queue()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(65536)
-        writer.write(answer)
+        for answer in answers:
+            await reader.read(65536)
+            writer.write(answer)
         writer.close()
         connections.put_nowait(None)
 
     monkeypatch.setattr("worker.fleet.messaging.mqtt.backoff_s", lambda failed: 0.0)
     server = await asyncio.start_server(respond, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, MqttBus(parse_address(f"mqtt://127.0.0.1:{port}")), asyncio.timeout(20):
+    bus = MqttBus(parse_address(f"mqtt://127.0.0.1:{port}"), "filter")
+    async with server, bus, asyncio.timeout(20):
         for _ in range(5):
             await connections.get()
 

@@ -114,7 +114,7 @@ async def test_packets_are_written_in_the_next_turn_and_then_when_there_is_room(
     client.on_written = lambda: written.append(library.written)
     waits: list[int] = []
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "add_writer", lambda file, call: waits.append(file))
+    monkeypatch.setattr(loop, "add_writer", lambda file, *call: waits.append(file))
     monkeypatch.setattr(loop, "remove_writer", lambda file: waits.remove(file))
     client._connected.set_result(None)
     client._on_socket_register_write(library, None, library)
@@ -130,3 +130,18 @@ async def test_a_connection_that_was_given_up_ends_without_an_error() -> None:
     client = BufferedClient("127.0.0.1")
     client._connected.cancel()
     client._on_disconnect(client._client, None, None, 0)
+
+
+class Closed:
+    """A socket that was closed, whose number another file may have by now."""
+
+    def fileno(self) -> int:
+        raise AssertionError("it is not to be registered")
+
+
+async def test_a_socket_that_was_closed_meanwhile_is_not_registered() -> None:
+    client, library = BufferedClient("127.0.0.1"), Library(2)
+    client._start_reading(library, Closed())
+    client._write(library, Closed())
+    assert library.written == 0
+    client._connected.cancel()

@@ -9,10 +9,12 @@ this one waits for the lock after each.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Self, TypeVar
 
 import aiomqtt
 from paho.mqtt.client import CONNACK_ACCEPTED
@@ -28,6 +30,10 @@ WRITE_BYTES = 64 * 1024
 _PUBLISH, _PUBACK = 0x30, 0x40
 # The usual ones: success, and no subscriber, as most often nobody follows a single order.
 _ACCEPTED = {code: ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0x00, 0x10)}
+
+
+CLOSED_EARLY = "the connection closed before the broker answered"
+T = TypeVar("T")
 
 
 class BufferedSocket:
@@ -68,7 +74,7 @@ class BufferedClient(aiomqtt.Client):
         self.on_written: Callable[[], None] = lambda: None
         self.identifies_subscriptions = True
         client: Any = self._client
-        self._has_writer = False
+        self._awaits_room = False
         self._queue_packet = client._packet_queue
         self._handle_acknowledgement = client._handle_pubackcomp
         client._handle_publish = self._received
@@ -76,12 +82,44 @@ class BufferedClient(aiomqtt.Client):
         client._handle_pubackcomp = self._acknowledged
 
     async def __aenter__(self) -> Self:
-        await super().__aenter__()
+        try:
+            await super().__aenter__()
+        except BaseException:
+            self._close_socket()
+            raise
         # The library forgets a disconnection that comes right after the broker's answer, and the
         # client would wait for messages without an end.
         if not self._client.is_connected() and not self._disconnected.done():
             self._disconnected.set_exception(aiomqtt.MqttError("the broker ended the connection"))
         return self
+
+    async def __aexit__(self, *reason: Any) -> None:
+        try:
+            await super().__aexit__(*reason)
+        finally:
+            self._close_socket()
+
+    def _close_socket(self) -> None:
+        # Else it is closed as it is collected as garbage, in any thread.
+        client: Any = self._client
+        client._sock_close()
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109
+        """Wait for an answer of the broker, at most as long as there is a connection.
+
+        The library waits for its whole timeout, as for a subscription that was on its way.
+        """
+        answer, ended = asyncio.ensure_future(fut), self._disconnected
+        limit_s = self.timeout if timeout is None else timeout
+        try:
+            await asyncio.wait(
+                (answer, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer.done():
+                return answer.result()
+        finally:
+            answer.cancel()
+        raise aiomqtt.MqttError(CLOSED_EARLY if ended.done() else "Operation timed out")
 
     def _queue_or_join(
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: Any = None
@@ -143,9 +181,11 @@ class BufferedClient(aiomqtt.Client):
         # The library ignores a connection that closes before the broker's answer, as it does where
         # a broker restarts behind a proxy, and waits for its whole timeout.
         if not self._connected.done():
-            reason = "the connection closed before the broker answered"
-            self._connected.set_exception(aiomqtt.MqttError(reason))
+            self._connected.set_exception(aiomqtt.MqttError(CLOSED_EARLY))
         super()._on_disconnect(client, userdata, *details)
+        # Else asyncio writes to the log that nobody has asked for it, where nobody has to.
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         # TLS and WebSockets have buffers of their own.
@@ -154,41 +194,60 @@ class BufferedClient(aiomqtt.Client):
             # Without this one the system delays small messages by up to 40 ms.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client._sock = sock = BufferedSocket(sock)
-        super()._on_socket_open(client, userdata, sock)
+        # A thread connects.
+        self._loop.call_soon_threadsafe(self._start_reading, client, sock)
 
-    # Sockets take nearly all packets at once. The library's way to write one, which waits for an
-    # event of the socket, takes five calls of the system beside the one that writes.
+    # The library registers a socket with the loop by its number, and later than it was told to. The
+    # socket may be closed by then, and another file may have the number: the next connection with
+    # it would receive nothing. So a socket is registered while it is open, or not at all.
+
+    def _start_reading(self, client: Any, sock: Any) -> None:
+        if client.socket() is sock:
+            self._loop.add_reader(sock.fileno(), self._read, client, sock)
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _read(self, client: Any, sock: Any) -> None:
+        with self._noted_failure():
+            client.loop_read()
+            # What a buffer holds already, no event announces.
+            while client.socket() is sock and getattr(sock, "pending", int)() > 0:
+                client.loop_read()
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        """Write in the next turn of the loop, with all packets that are queued until then."""
+        """Write in the next turn of the loop, with all packets that are queued until then.
+
+        Sockets take nearly all packets at once. The library's way to write one, which waits for an
+        event of the socket, takes five calls of the system beside the one that writes.
+        """
         if self._connected.done():
-            self._loop.call_soon(self._write, client, userdata, sock)
+            self._loop.call_soon(self._write, client, sock)
         else:
             # A thread connects.
-            self._await_room(client, userdata, sock)
+            self._loop.call_soon_threadsafe(self._write, client, sock)
 
-    def _await_room(self, client: Any, userdata: Any, sock: Any) -> None:
-        self._has_writer = True
-        super()._on_socket_register_write(client, userdata, sock)
-
-    def _write(self, client: Any, userdata: Any, sock: Any) -> None:
-        if client.socket() is None:
+    def _write(self, client: Any, sock: Any) -> None:
+        if client.socket() is not sock:
             return
-        try:
+        with self._noted_failure():
             client.loop_write()
+        if client.want_write() and client.socket() is sock and not self._awaits_room:
+            self._awaits_room = True
+            self._loop.add_writer(sock.fileno(), self._write, client, sock)
+
+    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        if self._awaits_room:
+            self._awaits_room = False
+            self._loop.remove_writer(sock.fileno())
+        self.on_written()
+
+    @contextlib.contextmanager
+    def _noted_failure(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             # As the library does it: the connection broke.
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
-            return
-        if client.want_write() and client.socket() is not None:
-            self._await_room(client, userdata, sock)
-
-    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        if self._has_writer:
-            self._has_writer = False
-            super()._on_socket_unregister_write(client, userdata, sock)
-        self.on_written()
 
 
 def _ends_silently(command: int, qos: int) -> bool:
