@@ -79,6 +79,19 @@ def test_a_checkpoint_stays_before_what_the_broker_has_not_received(store: Store
     assert plane.restart().statuses == ["pending"], "after a kill"
 
 
+def test_a_checkpoint_goes_back_with_the_clock_and_not_forth_without_an_echo(store: Store) -> None:
+    plane = ControlPlaneHarness(store)
+    plane.wait(5)
+    echoed = plane.now
+    plane.pass_time(-60)
+    plane.processor.tick(plane.now, echoed)
+    plane.submit("o")
+    for _ in range(20):
+        plane.pass_time(0.9)
+        plane.processor.tick(plane.now, echoed)
+    assert plane.restart().statuses == ["pending"], "after a kill"
+
+
 def test_what_one_commits_that_was_only_away_is_published(store: Store) -> None:
     other, away = _plane(store), _plane(store)
     # No tick of the one, as if its way to the database was cut: the other publishes for it.

@@ -122,7 +122,7 @@ class MessageProcessor:
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
-        self._echoed_us = 0
+        self._last_echo_us = self._echoed_us = 0
         self._republication = Republication()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -204,8 +204,7 @@ class MessageProcessor:
         leases expire that ended before it, and what was published before it is not lost. By default
         this is ``now_us``.
         """
-        # An echo from the future is from before the clock was set back.
-        self._echoed_us = now_us if echoed_us is None else echoed_us if echoed_us <= now_us else 0
+        self._note_echo(now_us if echoed_us is None else echoed_us, now_us)
         since_last = now_us - self._last_tick_us if self._last_tick_us else 0
         late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
@@ -225,6 +224,14 @@ class MessageProcessor:
             with contextlib.suppress(StoreUnavailable):
                 self._store.give_pages_back()
         return outgoing
+
+    def _note_echo(self, echoed_us: int, now_us: int) -> None:
+        """Set the time of the last echo: it goes back with the clock, and not forth without one."""
+        is_new = echoed_us != self._last_echo_us
+        self._last_echo_us = echoed_us
+        # One from the future is from before the clock was set back.
+        self._echoed_us = echoed_us if is_new and echoed_us <= now_us else self._echoed_us
+        self._echoed_us = min(self._echoed_us, now_us)
 
     def _is_any_due(self, now_us: int) -> bool:
         """Look for rows that are due, and for states to publish anew."""
