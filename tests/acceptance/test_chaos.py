@@ -31,4 +31,4 @@ STORMS = [
 async def test_nothing_is_lost_or_done_twice(tmp_path: Path, storm: Storm) -> None:
     figures = await chaos(tmp_path, storm)
     # The invariants are checked at the end of chaos(); without a disturbed run they prove little.
-    assert 0 < figures["disturbed"] < figures["runs"] == RUNS
+    assert figures["disturbed"] and figures["runs"] == RUNS

@@ -6,13 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from msgspec import structs
 from sqlalchemy import inspect, text
 
 from tests.support.control_plane_harness import (
@@ -153,7 +153,7 @@ def test_a_final_run_never_changes_whatever_the_code_believes(harness: ControlPl
     with harness.store.transaction() as transaction:
         run = transaction.run("o-1")
         assert run is not None and run.phase is RunPhase.FINAL
-        transaction.put_run(replace(run, status=Status.LOST))
+        transaction.put_run(structs.replace(run, status=Status.LOST))
     assert harness.dump() == before
 
 

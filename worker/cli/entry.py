@@ -23,7 +23,9 @@ EXIT_INTERRUPTED = 130
 def main() -> None:
     """Run the command and exit with its code."""
     _open_missing_streams()
-    sys.stderr = _lossy(sys.stderr)
+    # A terminal takes all messages, and what draws on it exchanges the stream meanwhile.
+    if not sys.stderr.isatty():
+        sys.stderr = _lossy(sys.stderr)
     arguments = sys.argv[1:]
     if arguments[:1] in (["run"], ["diff"]) and not {"--help", "-h"} & set(arguments):
         from worker.sandbox.parent.zygote_ahead import start_ahead

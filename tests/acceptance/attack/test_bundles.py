@@ -34,6 +34,7 @@ EXPORTS = "globalThis.__adaptor = { seen: () => globalThis.kept, fn: (f) => f };
 def own_adaptors(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Not the whole cache of the user, which holds the engine too.
     monkeypatch.setattr(cache, "root", lambda: tmp_path)
+    monkeypatch.setattr(cache, "root_path", lambda: str(tmp_path))
 
 
 def step(source: str, id: str, adaptor: str = COMMON, **fields: Any) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def test_a_job_makes_code_by_the_real_library(made: str, monkeypatch: pytest.Mon
     """Tries the library that the real common adaptor has bundled, which may make code itself."""
     install(COMMON)
     monkeypatch.setattr(cache, "root", lambda: Path(KEPT))
+    monkeypatch.setattr(cache, "root_path", lambda: KEPT)
     source = f"fn((state) => {{ try {{ console.log({made}); }} catch {{}} return state; }});"
     result = worker.run(workflow(job(source)), {})
     assert "42" not in "".join(logs(result))
@@ -79,6 +80,7 @@ def test_the_real_adaptor_validates_by_code_that_it_makes(monkeypatch: pytest.Mo
     """Not an attack: ``validate`` compiles a schema to a function."""
     install(COMMON)
     monkeypatch.setattr(cache, "root", lambda: Path(KEPT))
+    monkeypatch.setattr(cache, "root_path", lambda: KEPT)
     schema = "{ type: 'object', properties: { age: { type: 'number' } } }"
     step = {"id": "a", "adaptor": COMMON, "expression": f"validate({schema}, (s) => s.data);"}
     result = worker.run(workflow(step), {"data": {"age": "old"}})

@@ -37,6 +37,7 @@ def bundle(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "node_modules" / "@evil" / "adaptor" / "index.js").write_text(source)
     tools = install._toolchain(lambda line: None)
     monkeypatch.setattr(cache, "root", lambda: folder / "cache")
+    monkeypatch.setattr(cache, "root_path", lambda: str(folder / "cache"))
     package = install._Package(specifier=EVIL, integrity="", licence="", overrides={})
     return install._bundle(package, folder, tools).bundle.read_text("utf-8")
 
@@ -154,6 +155,7 @@ def test_another_package_has_the_locked_version(
 ) -> None:
     """Tries to be used in the place of the package that a project has locked."""
     monkeypatch.setattr(cache, "root", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache, "root_path", lambda: str(tmp_path / "cache"))
     store_bundle(str(EVIL), "globalThis.__adaptor = { fn: (f) => f };")
     step = {"id": "a", "adaptor": "@evil/adaptor@latest", "expression": "fn((state) => state)"}
     file = tmp_path / "flow.json"

@@ -53,7 +53,7 @@ class Publication:
     def publish(self, outgoing: Outgoing) -> None:
         """Publish the results of a transaction."""
         self._waiting.append(outgoing)
-        self._publish_waiting()
+        self._publish_first(len(self._waiting))
 
     def add(self, outgoing: Outgoing) -> None:
         """Publish the results of a transaction once its caller has gone on, by :meth:`run`."""
@@ -67,19 +67,20 @@ class Publication:
                 await self._added.wait()
                 self._added.clear()
                 # The callers first: a response to a call need not wait for states to be sent.
+                count = len(self._waiting)
                 await asyncio.sleep(0)
-                self._publish_waiting()
+                self._publish_first(count)
         finally:
             # The last orders of the services, after which this task is cancelled at once.
-            self._publish_waiting()
+            self._publish_first(len(self._waiting))
 
     def release_states(self) -> None:
         """Publish the states that are held."""
         self._send(self._states.release())
 
-    def _publish_waiting(self) -> None:
+    def _publish_first(self, count: int) -> None:
         # In the order of the commits: an older state must not replace a newer one.
-        while self._waiting:
+        for _ in range(min(count, len(self._waiting))):
             outgoing = self._waiting.popleft()
             self._send_all(outgoing)
             self._log_problems(outgoing)
