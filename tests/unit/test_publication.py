@@ -38,6 +38,8 @@ async def test_a_caller_is_answered_first_and_an_error_of_publishing_ends_the_co
     queue = FiringQueue(plane.fire)
 
     async def call() -> None:
+        # What connecting publishes comes after it, and takes it along.
+        await plane.connected.wait()
         firing: Any = type("Call", (), {"input": b""})()
         await queue.fire(firing)
         steps.append("answered")
