@@ -18,7 +18,8 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from bench.fleet import Started, resident_mb
-from bench.large_database import DAYS, TOPICS, fill, from_worker, report, request, submit
+from bench.fleet_messages import TOPICS, from_worker, report, request, submit
+from bench.large_database import DAYS, fill
 from bench.table import row
 from worker.fleet.connect import connect
 from worker.fleet.control.message_processor import MessageProcessor

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bench import queues
+from bench.fleet_messages import TOPICS, from_worker, report, submit
 from bench.processor_time import descendants, processor_s
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
@@ -29,12 +30,10 @@ from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.fleet.messaging.topics import Topics
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
 Row = Callable[[str, str, str], None]
-TOPICS = Topics()
 WORKER = [sys.executable, "-m", "worker"]
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
 PAUSES = "fn(state => new Promise(done => setTimeout(() => done(state), 25000)))"
@@ -347,19 +346,19 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
         plane.on_connected(1)
         spent = {"submit": 0.0, "claim": 0.0, "report": 0.0}
         for first in range(0, count, 20):
-            batch = [_submit(f"o{first + index}", plan) for index in range(20)]
+            batch = [submit(f"o{first + index}", plan) for index in range(20)]
             plane.process(batch, 10**15 + first)
         for round in range(25):
-            fresh = [_submit(f"p{round}-{index}", plan) for index in range(20)]
+            fresh = [submit(f"p{round}-{index}", plan) for index in range(20)]
             spent["submit"] += _timed(plane, fresh)[0]
             claim = wire.Claim(
                 claim_id=f"c{round}", demand=20, incarnation="i", protocol=wire.PROTOCOL
             )
-            took, published = _timed(plane, [_from_worker("claim", claim)])
+            took, published = _timed(plane, [from_worker("claim", claim)])
             spent["claim"] += took
             [answer] = [each for each in published if each.topic.endswith("/rsp")]
             runs = wire.decode(wire.Assignment, answer.payload).runs
-            took, published = _timed(plane, [_report(run.lease) for run in runs])
+            took, published = _timed(plane, [report(run.lease) for run in runs])
             spent["report"] += took
             assert not any(b"refused" in each.payload for each in published)
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
@@ -383,7 +382,7 @@ async def _beside(
     plane = MessageProcessor(store, topics=TOPICS)
     plane.on_connected(1)
     for first in range(0, count, 100):
-        batch = [_submit(f"o{first + index}", held) for index in range(100)]
+        batch = [submit(f"o{first + index}", held) for index in range(100)]
         plane.process(batch, time.time_ns() // 1000)
     store.close()
     (folder / "policy.yaml").write_text("default: {workflows: {held: 0}}")
@@ -408,38 +407,3 @@ def _timed(plane: MessageProcessor, messages: list[Message]) -> tuple[float, lis
     began = time.perf_counter()
     outgoing = plane.process(messages, 2 * 10**15)
     return time.perf_counter() - began, outgoing.messages
-
-
-def _submit(order_id: str, plan: msgspec.Raw) -> Message:
-    shape = wire.Submit(order_id=order_id, plan=plan)
-    return Message(
-        topic=TOPICS.request("submit"), payload=wire.encode(shape), reply_to=TOPICS.client("c")
-    )
-
-
-def _from_worker(what: str, shape: wire.Payload) -> Message:
-    return Message(topic=TOPICS.worker("w", what), payload=wire.encode(shape))
-
-
-def _report(lease: wire.Lease) -> Message:
-    types = ("run:start", "step:start", "step:complete", "run:complete")
-    step = {"step_id": "1", "job_id": "a"}
-    more: dict[str, dict[str, Any]] = {
-        "run:start": {"workflow": "bench", "versions": {}},
-        "step:start": {**step, "job_name": "a", "execution": 0, "input_dataclip_id": "i"},
-        "step:complete": {
-            **step,
-            "reason": "success",
-            "output_dataclip_id": "c",
-            "output_dataclip": {},
-        },
-        "run:complete": {"reason": "success"},
-    }
-    events = [
-        {"type": type, "run_id": lease.run_id, "seq": seq, "timestamp": 1, **more.get(type, {})}
-        for seq, type in enumerate(types)
-    ]
-    raw = [msgspec.Raw(msgspec.json.encode(one)) for one in events]
-    return _from_worker(
-        "reports", wire.Reports(number=1, runs=[wire.RunReport(lease=lease, events=raw)])
-    )

@@ -5,25 +5,18 @@ Each ended order has one run, with the events and the state that a run of one st
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 from sqlalchemy import Connection, Engine, Table, create_engine, make_url, select, text
 
+from bench.fleet_messages import TOPICS, from_worker, report, submit
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.queue import rank
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Message
-from worker.fleet.messaging.topics import Topics
 
-TOPICS = Topics()
 PROJECTS, WORKFLOWS = 100, 10
 DAYS = 30
 _DAY_US = 86_400_000_000
-STEP = {"id": "a", "adaptor": "common", "expression": "fn(s => s)"}
-PLAN = msgspec.Raw(msgspec.json.encode({"workflow": {"name": "bench", "steps": [STEP]}}))
 # One in so many ended orders has failed, and one in so many is lost, with an alert.
 FAILED, LOST = 20, 1000
 _STATUS = (
@@ -86,47 +79,6 @@ def _add_templates(store: Store, now_us: int) -> None:
     [run] = wire.decode(wire.Assignment, answer.payload).runs
     outgoing = plane.process([report(run.lease), submit("queued")], now_us)
     assert not outgoing.refusals, outgoing.refusals
-
-
-def submit(order_id: str, plan: msgspec.Raw = PLAN, **fields: Any) -> Message:
-    """Build the request of a client for an order."""
-    return request("submit", wire.Submit(order_id=order_id, plan=plan, **fields))
-
-
-def request(method: str, content: wire.Payload) -> Message:
-    """Build a request of a client."""
-    return Message(
-        topic=TOPICS.request(method), payload=wire.encode(content), reply_to=TOPICS.client("c")
-    )
-
-
-def from_worker(channel: str, content: wire.Payload) -> Message:
-    """Build a message of a worker."""
-    return Message(topic=TOPICS.worker("w", channel), payload=wire.encode(content))
-
-
-def report(lease: wire.Lease) -> Message:
-    """Build the report of a run of one step that succeeded."""
-    types = ("run:start", "step:start", "step:complete", "run:complete")
-    step = {"step_id": "1", "job_id": "a"}
-    more: dict[str, dict[str, Any]] = {
-        "run:start": {"workflow": "bench", "versions": {}},
-        "step:start": {**step, "job_name": "a", "execution": 0, "input_dataclip_id": "i"},
-        "step:complete": {
-            **step,
-            "reason": "success",
-            "output_dataclip_id": "c",
-            "output_dataclip": {},
-        },
-        "run:complete": {"reason": "success"},
-    }
-    events = [
-        {"type": type, "run_id": lease.run_id, "seq": seq, "timestamp": 1, **more.get(type, {})}
-        for seq, type in enumerate(types)
-    ]
-    raw = [msgspec.Raw(msgspec.json.encode(one)) for one in events]
-    runs = [wire.RunReport(lease=lease, events=raw)]
-    return from_worker("reports", wire.Reports(number=1, runs=runs))
 
 
 # --- copies ---------------------------------------------------------------------------------------
