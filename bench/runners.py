@@ -156,7 +156,7 @@ async def throughput(count: int) -> None:
         row("warm latency, p50 / p99", f"{p50:.2f} / {p99:.2f} ms", "aim 0.7 / 1.5; OpenFn 618")
 
 
-async def limits(count: int = 100) -> None:
+async def limits(count: int = 300) -> None:
     async with Pool(size=1) as pool:
         flow, options = workflow("fn(s => { for (;;); });"), Options(limits=Limits(timeout_s=0.1))
         results = [await pool.run(flow, {}, options) for _ in range(count)]
