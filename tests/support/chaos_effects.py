@@ -27,6 +27,8 @@ def counting_effects() -> Iterator[Effects]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Otherwise the body waits 40 ms for the acknowledgement of the headers.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers["content-length"]))
