@@ -85,7 +85,7 @@ def dense(count: int, source: str) -> worker.Workflow:
     ids = [f"s{number}" for number in range(count)]
     return workflow(
         *(
-            job(source, id, next={target: True for target in ids[number + 1 :]})
+            job(source, id, next=dict.fromkeys(ids[number + 1 :], True))
             for number, id in enumerate(ids)
         )
     )
