@@ -127,8 +127,8 @@ fuzz-check: $(STAMP)  ## Find defects planted in ten generated workflows (RUNS=1
 fuzz-samples: $(STAMP)  ## Fuzz each sample, and find the failures known of it alone (SECONDS=60)
 	$(BIN)/python -m tools.fuzz_samples --seconds $(or $(SECONDS),60)
 
-bench: $(STAMP)  ## Print the figures of this machine
-	$(BIN)/python -m bench
+bench: $(STAMP)  ## Print the figures of this machine (PARTS="runners fleet")
+	$(BIN)/python -m bench $(PARTS)
 
 adaptors: $(STAMP)  ## Install the real adaptors that tests use (needs Node and npm)
 	WORKER_CACHE=.cache/adaptors $(BIN)/worker adaptors install \

@@ -44,7 +44,6 @@ from worker.fleet.messaging.client_messages import (
 from worker.fleet.messaging.operation_messages import ActionQuery, BulkRequest, EraseRequest
 from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 
-Row = Callable[[str, str, str], None]
 Query = Callable[[], object]
 ENDED, QUEUED = 1_000_000, 100_000
 REPEATS = 5
@@ -52,26 +51,26 @@ DAY_US = 86_400_000_000
 _ORDERS = tables.ORDERS.c
 
 
-def main(row: Row, ended: int = ENDED, queued: int = QUEUED) -> None:
+def main(ended: int = ENDED, queued: int = QUEUED) -> None:
     """Measure start, memory and queries."""
     from tests.support.databases import Postgres, postgres_binaries
 
     with tempfile.TemporaryDirectory() as folder:
-        _measure(row, "SQLite", f"sqlite:///{folder}/orders.db", ended, queued)
+        _measure("SQLite", f"sqlite:///{folder}/orders.db", ended, queued)
     binaries = postgres_binaries()
     if binaries is None:
         row("a control plane with a large PostgreSQL", "-", "needs PostgreSQL")
         return
     with Postgres(binaries) as postgres:
-        _measure(row, "PostgreSQL", postgres.empty(), ended, queued)
+        _measure("PostgreSQL", postgres.empty(), ended, queued)
 
 
-def _measure(row: Row, name: str, url: str, ended: int, queued: int) -> None:
+def _measure(name: str, url: str, ended: int, queued: int) -> None:
     fill(url, ended=ended, queued=queued, now_us=time.time_ns() // 1000)
-    measure(row, f"{name}, {ended:,} ended and {queued:,} queued", url)
+    measure(f"{name}, {ended:,} ended and {queued:,} queued", url)
 
 
-def measure(row: Row, name: str, url: str) -> None:
+def measure(name: str, url: str) -> None:
     """Measure a database that is filled."""
     with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
         start_s, memory_mb = asyncio.run(_start(url, Path(folder), broker))
@@ -322,4 +321,4 @@ def _best_ms(query: Query) -> float:
 
 
 if __name__ == "__main__":
-    main(row)
+    main()

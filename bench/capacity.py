@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import worker
 from bench.fleet import Started, plan_of
 from bench.table import row
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
 from worker.fleet.messaging.broker import Broker
 
-Row = Callable[[str, str, str], None]
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
 SIZES_BYTES = (100, 20_000)
 RUNS = 100
 
 
-def main(row: Row, runs: int = RUNS) -> None:
+def main(runs: int = RUNS) -> None:
     """Measure runs with a small and with a large state."""
     from tests.support.databases import Postgres, postgres_binaries
 
@@ -39,10 +36,10 @@ def main(row: Row, runs: int = RUNS) -> None:
         Broker(kind="mosquitto") as broker,
         Postgres(binaries) as postgres,
     ):
-        asyncio.run(_measure(row, Path(folder), broker, postgres, runs))
+        asyncio.run(_measure(Path(folder), broker, postgres, runs))
 
 
-async def _measure(row: Row, folder: Path, broker: Broker, postgres: Any, runs: int) -> None:
+async def _measure(folder: Path, broker: Broker, postgres: Any, runs: int) -> None:
     started = Started(folder, broker.url)
     url = postgres.empty()
     try:
@@ -71,7 +68,7 @@ async def _measure(row: Row, folder: Path, broker: Broker, postgres: Any, runs: 
 
 
 async def _runs(client: Client, count: int, size_bytes: int) -> None:
-    plan = plan_of(worker.load, STEP, STEP, STEP)
+    plan = plan_of(STEP, STEP, STEP)
     before = (await client.summary())["orders"].get("success", 0)
     room = asyncio.Semaphore(40)
 
@@ -105,4 +102,4 @@ def _database_bytes(url: str) -> int:
 
 
 if __name__ == "__main__":
-    main(row)
+    main()

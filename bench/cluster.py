@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +26,6 @@ from worker.replay.recorder import PreparedRecording, Recorder
 from worker.runner.pool import background
 from worker.runner.prepare import Options
 
-Row = Callable[[str, str, str], None]
 RECORDINGS = 20_000
 SOURCES = 50
 _SAMPLE_S = 0.25
@@ -181,7 +179,7 @@ def _part(process: Any) -> str:
     return "runs" if re.search(r"\bzygote\b", line) else "workers"
 
 
-def main(row: Row, count: int = RECORDINGS) -> None:
+def main(count: int = RECORDINGS) -> None:
     """Measure, and check that the outputs are the same."""
     if find_spec("distributed") is None:
         row("replays on a cluster", "-", "needs the extra cluster")
@@ -197,7 +195,7 @@ def main(row: Row, count: int = RECORDINGS) -> None:
         small = measure(few, quarter, *CLUSTER, kill_at=quarter // 3)
     same = (shared.output, shared.code) == (alone.output, alone.code)
     same_killed = (small.output, small.code) == (alone.first, alone.code)
-    _print_rows(row, count, alone, shared)
+    _print_rows(count, alone, shared)
     row(
         "memory of client and workers",
         " and ".join(f"{shared.peak_mb[part]:.0f} MB" for part in ("command", "workers")),
@@ -214,7 +212,7 @@ def main(row: Row, count: int = RECORDINGS) -> None:
         raise SystemExit(1)
 
 
-def _print_rows(row: Row, count: int, alone: Measured, shared: Measured) -> None:
+def _print_rows(count: int, alone: Measured, shared: Measured) -> None:
     row(
         "replays on a cluster of two workers",
         f"{count / shared.seconds:.0f} /s",
@@ -235,4 +233,4 @@ def _print_rows(row: Row, count: int, alone: Measured, shared: Measured) -> None
 
 
 if __name__ == "__main__":
-    main(row, int(sys.argv[1]) if len(sys.argv) > 1 else RECORDINGS)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else RECORDINGS)

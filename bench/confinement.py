@@ -82,8 +82,12 @@ def sandbox_s(pool: Pool) -> float:
     return total / TICKS_PER_S
 
 
-async def main() -> None:
+def main() -> None:
     """Print the cost for each kind of run, on Linux."""
+    asyncio.run(measure())
+
+
+async def measure() -> None:
     for adaptor in STEPS:
         with_it, without = [], []
         # In turn, as the machine's other work changes from minute to minute.
@@ -111,4 +115,4 @@ async def masking() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

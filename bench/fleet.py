@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import msgspec
 from bench import queues
 from bench.fleet_messages import TOPICS, from_worker, report, submit
 from bench.processor_time import descendants, processor_s
+from bench.table import row
+from worker import load
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
 from worker.fleet.control.message_processor import MessageProcessor
@@ -31,32 +33,28 @@ from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
-from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
-Row = Callable[[str, str, str], None]
 WORKER = [sys.executable, "-m", "worker"]
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
 PAUSES = "fn(state => new Promise(done => setTimeout(() => done(state), 25000)))"
 LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return state })"
 
 
-def main(row: Row, load: Callable[[dict[str, Any]], Workflow]) -> None:
-    queues.main(row)
+def main() -> None:
+    queues.main()
     if not shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"):
         row("fleet", "mosquitto is not installed", "")
         return
     with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
-        asyncio.run(_fleet(row, load, Path(folder), broker))
+        asyncio.run(_fleet(Path(folder), broker))
     for count in (1_000, 10_000, 100_000):
-        _queued(row, load, count)
+        _queued(count)
         with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
-            asyncio.run(_beside(row, load, count, Path(folder), broker))
+            asyncio.run(_beside(count, Path(folder), broker))
 
 
-def plan_of(
-    load: Callable[[dict[str, Any]], Workflow], *sources: str, name: str = "bench"
-) -> dict[str, Any]:
+def plan_of(*sources: str, name: str = "bench") -> dict[str, Any]:
     ids = [f"s{index}" for index in range(len(sources))]
     steps: list[dict[str, Any]] = [
         {"id": id, "adaptor": "common", "expression": source}
@@ -123,21 +121,19 @@ async def _there(folder: Path, broker: Broker, workers: int, capacity: int) -> A
         started.close()
 
 
-async def _fleet(
-    row: Row, load: Callable[[dict[str, Any]], Workflow], folder: Path, broker: Broker
-) -> None:
+async def _fleet(folder: Path, broker: Broker) -> None:
     step = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
-    three, waits, logs = plan_of(load, step, step, step), plan_of(load, WAITS), plan_of(load, LOGS)
+    three, waits, logs = plan_of(step, step, step), plan_of(WAITS), plan_of(LOGS)
     async with _there(folder, broker, 2, 4) as (started, client):
         await _warm(client, three)
-        await _latency(row, client, three)
-        await _throughput(row, client, three, started, broker)
+        await _latency(client, three)
+        await _throughput(client, three, started, broker)
         raw = await _raw(broker.url)
-        await _events(row, client, logs, raw)
-        await _cancel(row, client, waits)
-        await _lost(row, client, waits, started)
-        await _stopped(row, client, plan_of(load, PAUSES), started)
-    await _memory(row, folder, broker, three)
+        await _events(client, logs, raw)
+        await _cancel(client, waits)
+        await _lost(client, waits, started)
+        await _stopped(client, plan_of(PAUSES), started)
+    await _memory(folder, broker, three)
 
 
 async def _warm(client: Client, plan: dict[str, Any]) -> None:
@@ -146,7 +142,7 @@ async def _warm(client: Client, plan: dict[str, Any]) -> None:
         await client.wait(order["last_run"])
 
 
-async def _latency(row: Row, client: Client, plan: dict[str, Any]) -> None:
+async def _latency(client: Client, plan: dict[str, Any]) -> None:
     p50, p99 = await _starts(client, plan, 200)
     row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 4 / 10 ms")
 
@@ -165,7 +161,7 @@ async def _starts(client: Client, plan: dict[str, Any], count: int) -> tuple[flo
 
 
 async def _throughput(
-    row: Row, client: Client, plan: dict[str, Any], started: Started, broker: Broker
+    client: Client, plan: dict[str, Any], started: Started, broker: Broker
 ) -> None:
     count = 2000
     before = _spent_s(started, broker)
@@ -226,7 +222,7 @@ async def _raw(url: str, count: int = 20_000) -> float:
         return count / (time.perf_counter() - began)
 
 
-async def _events(row: Row, client: Client, plan: dict[str, Any], raw: float) -> None:
+async def _events(client: Client, plan: dict[str, Any], raw: float) -> None:
     began = time.perf_counter()
     orders = [await client.submit(plan=plan) for _ in range(4)]
     for order in orders:
@@ -239,7 +235,7 @@ async def _events(row: Row, client: Client, plan: dict[str, Any], raw: float) ->
     )
 
 
-async def _cancel(row: Row, client: Client, plan: dict[str, Any]) -> None:
+async def _cancel(client: Client, plan: dict[str, Any]) -> None:
     taken = await _cancels(client, plan, 20)
     row(
         "cancel to killed process, p50 / worst",
@@ -267,7 +263,7 @@ async def _running(client: Client, run_id: str) -> None:
         return
 
 
-async def _lost(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
+async def _lost(client: Client, plan: dict[str, Any], started: Started) -> None:
     taken = await _losses(client, plan, started, 2)
     row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 2 s")
 
@@ -289,7 +285,7 @@ async def _losses(
     return taken
 
 
-async def _stopped(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
+async def _stopped(client: Client, plan: dict[str, Any], started: Started) -> None:
     """Stop the control plane for 20 s while all slots execute runs of 25 s."""
     orders = [await client.submit(plan=plan) for _ in range(8)]
     for order in orders:
@@ -303,7 +299,7 @@ async def _stopped(row: Row, client: Client, plan: dict[str, Any], started: Star
     row("control plane stopped for 20 s: healthy runs lost", f"{lost} of {len(ends)}", "aim 0")
 
 
-async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) -> None:
+async def _memory(folder: Path, broker: Broker, plan: dict[str, Any]) -> None:
     started = Started(folder, broker.url)
     try:
         control = started.control()
@@ -337,9 +333,9 @@ def resident_mb(pid: int) -> float:
 # --- growth ---------------------------------------------------------------------------------------
 
 
-def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) -> None:
+def _queued(count: int) -> None:
     """Measure a run's cost to the control plane while ``count`` others are queued, in batches of 20."""
-    plan = msgspec.Raw(msgspec.json.encode(plan_of(load, "fn(s => s)")))
+    plan = msgspec.Raw(msgspec.json.encode(plan_of("fn(s => s)")))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/orders.db")
         store.migrate()
@@ -371,11 +367,9 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
     )
 
 
-async def _beside(
-    row: Row, load: Callable[[dict[str, Any]], Workflow], count: int, folder: Path, broker: Broker
-) -> None:
+async def _beside(count: int, folder: Path, broker: Broker) -> None:
     """A fleet at work while so many orders of another workflow wait, which may not go."""
-    held = msgspec.Raw(msgspec.json.encode(plan_of(load, "fn(s => s)", name="held")))
+    held = msgspec.Raw(msgspec.json.encode(plan_of("fn(s => s)", name="held")))
     store = Store(f"sqlite:///{folder}/orders.db")
     store.migrate()
     plane = MessageProcessor(store, topics=TOPICS)
@@ -385,7 +379,7 @@ async def _beside(
         plane.process(batch, time.time_ns() // 1000)
     store.close()
     (folder / "policy.yaml").write_text("default: {workflows: {held: 0}}")
-    three, waits = plan_of(load, "fn(s => s)", "fn(s => s)", "fn(s => s)"), plan_of(load, WAITS)
+    three, waits = plan_of("fn(s => s)", "fn(s => s)", "fn(s => s)"), plan_of(WAITS)
     async with _there(folder, broker, 2, 4) as (started, client):
         await _warm(client, three)
         p50, p99 = await _starts(client, three, 100)

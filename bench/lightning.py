@@ -78,8 +78,12 @@ async def _measure(pipe: Connection, one_at_a_time: int, together: int) -> None:
         await asyncio.to_thread(pipe.recv)
 
 
-async def main(one_at_a_time: int = 100, together: int = 1000) -> None:
+def main(one_at_a_time: int = 100, together: int = 1000) -> None:
     """Print the time from join to completion, and the rate of one worker with four places."""
+    asyncio.run(measure(one_at_a_time, together))
+
+
+async def measure(one_at_a_time: int, together: int) -> None:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_serve, args=(theirs, one_at_a_time, together), daemon=True
@@ -146,4 +150,4 @@ async def _bare_s(pool: Pool, count: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(together=int(sys.argv[1]) if len(sys.argv) > 1 else 1000))
+    main(together=int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

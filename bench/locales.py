@@ -11,7 +11,6 @@ import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +25,6 @@ from worker.sandbox.javascript.engine import image_with, realm_image
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents
 
 MIB = 2**20
-Row = Callable[[str, str, str], None]
 
 PLAIN = "fn(s => ({ ...s, at: new Date(0).toISOString().slice(0, 10) }));"
 NAMED = "fn(s => ({ ...s, at: new Date(0).toISOString().slice(0, 10), intl: typeof Intl }));"
@@ -55,13 +53,13 @@ async def run_ms(pool: Pool, flow: worker.Workflow) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-async def run_costs(out: Row) -> None:
+async def run_costs() -> None:
     flows = [workflow(source) for source in (PLAIN, NAMED, FORMATS)]
     async with Pool(size=1) as pool:
         await run_ms(pool, flows[0])
         idle_mb = resident_mb(pool.zygote_pid)
         first_ms = await run_ms(pool, flows[2])
-        out("first run with locale data in a pool", f"{first_ms:.0f} ms", "its zygote starts")
+        row("first run with locale data in a pool", f"{first_ms:.0f} ms", "its zygote starts")
         for flow in flows:
             await run_ms(pool, flow)
         times: list[list[float]] = [[] for _ in flows]
@@ -71,10 +69,10 @@ async def run_costs(out: Row) -> None:
                 taken.append(await run_ms(pool, flow))
         plain, named, formats = map(statistics.median, times)
         compared = f"without {plain:.2f}; with it and unused {named:.2f} ms"
-        out("warm run that formats a date, p50", f"{formats:.2f} ms", compared)
+        row("warm run that formats a date, p50", f"{formats:.2f} ms", compared)
         other = pool._processes.boot(RealmContents(libraries=INTL_LIBRARIES)).pid
         compared = f"without {resident_mb(pool.zygote_pid):.0f}, before the first one {idle_mb:.0f}"
-        out("zygote with locale data, resident", f"{resident_mb(other):.0f} MB", compared)
+        row("zygote with locale data, resident", f"{resident_mb(other):.0f} MB", compared)
 
 
 def resident_mb(pid: int) -> float:
@@ -100,18 +98,18 @@ async def first_image_s() -> float:
                 os.environ["WORKER_CACHE"] = cache
 
 
-def main(out: Row = row) -> None:
+def main() -> None:
     verdicts, size = agreement()
-    out(
+    row(
         "expressions with locales, as in Node",
         f"{verdicts['right']} of {verdicts.total()}",
         f"{verdicts['refused']} refused by name, {verdicts['different']} different",
     )
     compared = f"without {realm_image().size / MIB:.1f} MB"
-    out("image with locale data", f"{size / MIB:.1f} MB", compared)
-    asyncio.run(run_costs(out))
+    row("image with locale data", f"{size / MIB:.1f} MB", compared)
+    asyncio.run(run_costs())
     took = asyncio.run(first_image_s())
-    out("first run of all with locale data", f"{took:.1f} s", "its image is made")
+    row("first run of all with locale data", f"{took:.1f} s", "its image is made")
 
 
 if __name__ == "__main__":

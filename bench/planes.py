@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-import worker
 from bench.capacity import STEP, spent_s
 from bench.fleet import Started, plan_of
 from bench.table import row
@@ -22,7 +20,6 @@ from worker.fleet.client import Client
 from worker.fleet.connect import connect
 from worker.fleet.messaging.broker import Broker
 
-Row = Callable[[str, str, str], None]
 PLANES = (1, 2, 3)
 RUNS = 400
 WORKERS, SLOTS = 2, 4
@@ -30,7 +27,7 @@ WORKERS, SLOTS = 2, 4
 STATISTICS_PAUSE_S = 2.0
 
 
-def main(row: Row, runs: int = RUNS) -> None:
+def main(runs: int = RUNS) -> None:
     """Measure the same runs with each number of control planes."""
     from tests.support.databases import Postgres, postgres_binaries
 
@@ -92,7 +89,7 @@ async def _measure(
 
 
 async def _execute(client: Client, count: int) -> None:
-    plan = plan_of(worker.load, STEP, STEP, STEP)
+    plan = plan_of(STEP, STEP, STEP)
     room = asyncio.Semaphore(40)
 
     async def execute() -> None:
@@ -112,4 +109,4 @@ def _active_ms(url: str) -> float:
 
 
 if __name__ == "__main__":
-    main(row)
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +23,6 @@ from worker.fleet.messaging.client_messages import Submit
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 
-Row = Callable[[str, str, str], None]
 COUNTS = (10, 1_000, 100_000)
 CLAIMS = 50
 TOPICS = Topics()
@@ -32,7 +31,7 @@ STEP = {"id": "a", "adaptor": "common", "expression": "fn(s => s)"}
 PLAN = {"workflow": {"name": "bench", "steps": [STEP]}}
 
 
-def main(row: Row) -> None:
+def main() -> None:
     """Measure claims where all runs may be leased, and where all are over their limits."""
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as folder:
@@ -133,4 +132,4 @@ def _claims(store: Store, policy: Policy, count: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(row)
+    main()

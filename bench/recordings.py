@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import worker
-from bench.replays import STEP, Row, Service, three
+from bench.replays import STEP, Service, three
+from bench.table import row
 from worker.adaptors.http.recording_host import RecordingHost
 from worker.core.events import AnyEvent
 from worker.replay.recorder import PreparedRecording, Recorder
@@ -54,7 +55,7 @@ async def cpu_time_us(call: Callable[[int], Awaitable[object]]) -> float:
     return statistics.median(times) * 1e6
 
 
-async def measure(row: Row, root: Path) -> None:
+async def measure(root: Path) -> None:
     workflow = three("common", STEP)
     events = (await worker.run_async(workflow, INPUT)).events
     prepared = PreparedRecording(workflow, Options())
@@ -81,6 +82,6 @@ async def measure(row: Row, root: Path) -> None:
     )
 
 
-def main(row: Row) -> None:
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(measure(row, Path(folder)))
+        asyncio.run(measure(Path(folder)))

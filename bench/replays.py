@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
+from bench.table import row
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.cli.replay import REPLAY_S, ReplayWork
 from worker.replay.recorder import PreparedRecording, Recorder
@@ -29,7 +30,6 @@ from worker.sandbox.parent.host import HostCall
 HTTP = "@openfn/language-http@7.2.10"
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
 REQUEST = "get('https://service.test/patients');"
-Row = Callable[[str, str, str], None]
 
 
 class Service:
@@ -82,7 +82,7 @@ async def recorded(
         recorder.close()
 
 
-async def measure(row: Row, root: Path) -> None:
+async def measure(root: Path) -> None:
     """Print the figures."""
     async with Pool(size=2) as pool:
         plain, real = three("common"), three(HTTP)
@@ -109,7 +109,7 @@ async def measure(row: Row, root: Path) -> None:
             f"{unrecorded:.1f} to {kept:.1f} ms; aim 10 %",
         )
         runs = [root / f"r{number}" for number in range(200)]
-        await replays(row, [*runs] * 5)
+        await replays([*runs] * 5)
         state = {"data": {"rows": [{"id": n, "text": "x" * 90} for n in range(100_000)]}}
         began = time.perf_counter()
         assert (await pool.run(plain, state)).status == "success"
@@ -121,7 +121,7 @@ async def measure(row: Row, root: Path) -> None:
         )
 
 
-async def replays(row: Row, folders: list[Path]) -> None:
+async def replays(folders: list[Path]) -> None:
     """Replay as `worker replay` does, in one process and in two."""
     rates = {jobs: await replay_rate(folders, jobs) for jobs in (1, 2)}
     row(
@@ -139,7 +139,7 @@ async def replay_rate(folders: list[Path], jobs: int) -> float:
     return len(folders) / (time.perf_counter() - began)
 
 
-def main(row: Row) -> None:
+def main() -> None:
     """Install the adaptor into a cache of our own, and measure."""
     if shutil.which("npm") is None:
         row("real adaptors and replays", "-", "needs Node and npm")
@@ -150,5 +150,5 @@ def main(row: Row) -> None:
         subprocess.run(
             [script, "adaptors", "install", HTTP], check=True, capture_output=True, cwd=folder
         )
-        asyncio.run(measure(row, Path(folder)))
+        asyncio.run(measure(Path(folder)))
         del os.environ["WORKER_CACHE"]

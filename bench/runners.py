@@ -240,12 +240,16 @@ async def memory(count: int) -> None:
         )
 
 
-async def main(count: int = 2000) -> None:
+def main(count: int = 2000) -> None:
     """Print all figures of the runners."""
+    asyncio.run(measure(count))
+
+
+async def measure(count: int) -> None:
     await throughput(count)
     await limits()
     await memory(10 * count)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

@@ -31,8 +31,12 @@ IN_FLIGHT = 40
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
 
 
-async def main(count: int = 400) -> None:
+def main(count: int = 400) -> None:
     """Print the counts for each of ``count`` runs, submitted with 40 in flight."""
+    asyncio.run(measure(count))
+
+
+async def measure(count: int) -> None:
     steps = [
         {
             "id": f"s{number}",
@@ -96,4 +100,4 @@ def _counted() -> Iterator[Counter[str]]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 400))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)

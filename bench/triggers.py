@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import yaml
 
-from bench.fleet import Row, Started
+from bench.fleet import Started
+from bench.table import row
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
 from worker.fleet.messaging.address import parse_address
@@ -43,15 +44,15 @@ PROJECT = {
 }  # fmt: skip
 
 
-def main(row: Row) -> None:
+def main() -> None:
     if not shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"):
         row("triggers", "mosquitto is not installed", "")
         return
     with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
-        asyncio.run(_measure(row, Path(folder), broker))
+        asyncio.run(_measure(Path(folder), broker))
 
 
-async def _measure(row: Row, folder: Path, broker: Broker) -> None:
+async def _measure(folder: Path, broker: Broker) -> None:
     port = free_port()
     project = folder / "project.yaml"
     project.write_text(yaml.safe_dump(PROJECT))
