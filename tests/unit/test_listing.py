@@ -15,8 +15,8 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store import listing
 from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
 from worker.fleet.messaging.in_memory import LocalBroker
-from worker.fleet.messaging.messages import OrderQuery, RunQuery
 from worker.sinks.log import stderr_logger
 
 PART = 3

@@ -62,8 +62,10 @@ from worker.fleet.control.unit_of_work import (
 from worker.fleet.control.workflow_registry import VersionCache, WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import Failure, Reply
 from worker.fleet.messaging.content import chunks_of
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Heartbeat
 from worker.util.machine_clock import random_hex
 
 _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
@@ -592,7 +594,7 @@ class MessageProcessor:
             is_reading = inbound.method in READING
             with uow.transaction.reading() if is_reading else contextlib.nullcontext():
                 result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
-            reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
+            reply = Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
             reply = _failure(error.code, error.message)
         except MessageRefused as refusal:
@@ -699,7 +701,7 @@ def _is_query(message: Message) -> bool:
 
 
 def _is_heartbeat(inbound: InboundMessage) -> bool:
-    return isinstance(inbound.content, wire.Heartbeat)
+    return isinstance(inbound.content, Heartbeat)
 
 
 def _expire(uow: UnitOfWork, run_id: str) -> None:
@@ -710,11 +712,11 @@ def _expire(uow: UnitOfWork, run_id: str) -> None:
         uow.outgoing.expired.append(run)
 
 
-def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
+def _replies(reply: Reply, max_bytes: int) -> Iterable[Reply]:
     """Return a reply, or the replies with its chunks where it is too large for a message."""
     if len(wire.encode(reply)) <= max_bytes:
         return [reply]
-    return [wire.Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
+    return [Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
 
 
 def _defect(error: Exception, topic: str) -> MessageRefused:
@@ -725,5 +727,5 @@ def _text_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def _failure(code: str, message: str) -> wire.Reply:
-    return wire.Reply(error=wire.Failure(code=code, message=message))
+def _failure(code: str, message: str) -> Reply:
+    return Reply(error=Failure(code=code, message=message))

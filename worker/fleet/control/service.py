@@ -53,7 +53,9 @@ from worker.fleet.messaging.bus import (
     QuotaExceeded,
 )
 from worker.fleet.messaging.instance_id import incarnation
+from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Presence
 from worker.sinks.log import LeveledLogger
 from worker.util.liveness import Liveness
 from worker.util.machine_clock import monotonic_s, random_between, random_hex
@@ -82,7 +84,7 @@ def control_will(topics: Topics, id: str) -> Message:
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    presence = wire.Presence(incarnation=id, online=online, version=VERSION, protocol=wire.PROTOCOL)
+    presence = Presence(incarnation=id, online=online, version=VERSION, protocol=PROTOCOL)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
@@ -427,7 +429,7 @@ class ControlPlane:
                 self._log.warning("store.available", failures=failures)
             return result
 
-    async def _publish_alert(self, alert: wire.Alert) -> None:
+    async def _publish_alert(self, alert: Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
         try:
             await self._bus.confirm(self._encode(message))

@@ -24,6 +24,7 @@ from worker.fleet.control.workflow_registry import RegisteredWorkflow, VersionCa
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
+from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
@@ -76,7 +77,7 @@ class Outgoing:
     """
 
     messages: list[Message] = field(default_factory=list)
-    alerts: list[wire.Alert] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)

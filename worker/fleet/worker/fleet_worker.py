@@ -36,6 +36,24 @@ from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.recorded_lines import ESCAPED_SIZE, attach
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import (
+    PROTOCOL,
+    Acks,
+    AssignedRun,
+    Assignment,
+    Attempt,
+    Claim,
+    Command,
+    Fetched,
+    Heartbeat,
+    Lease,
+    Presence,
+    Release,
+    Response,
+    StartRequest,
+    Starts,
+    concerns,
+)
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.content_fetcher import RunContents
 from worker.fleet.worker.event_receiver import EventReceiver, RecordedLines
@@ -69,7 +87,7 @@ class Executor(Protocol):
     """Executes one run and passes its events to ``receive``."""
 
     async def execute(
-        self, run: wire.AssignedRun, receive: EventReceiver, cancel: asyncio.Event
+        self, run: AssignedRun, receive: EventReceiver, cancel: asyncio.Event
     ) -> None: ...
 
 
@@ -77,7 +95,7 @@ class Executor(Protocol):
 class LeasedRun:
     """A run that this worker executes. Its events are dropped once it is not ``wanted``."""
 
-    lease: wire.Lease
+    lease: Lease
     outbox: RunOutbox
     began: float
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,10 +105,10 @@ class LeasedRun:
 
 def worker_will(topics: Topics, name: str, id: str) -> Message:
     """Build the message that the broker publishes when a worker's connection breaks."""
-    return _presence(topics, name, wire.Presence(incarnation=id, online=False))
+    return _presence(topics, name, Presence(incarnation=id, online=False))
 
 
-def _presence(topics: Topics, name: str, presence: wire.Presence) -> Message:
+def _presence(topics: Topics, name: str, presence: Presence) -> Message:
     topic = topics.worker(name, "status")
     return Message(topic=topic, payload=wire.encode(presence), retain=True)
 
@@ -140,7 +158,7 @@ class FleetWorker:
         self._runs: dict[AttemptKey, LeasedRun] = {}
         self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claim: wire.Claim | None = None
+        self._claim: Claim | None = None
         self._claimed_at = 0.0
         self._heartbeat_at = 0.0
         self._lease_s = 10.0
@@ -303,15 +321,15 @@ class FleetWorker:
     def _on_message(self, message: Message) -> None:
         try:
             if message.topic == self._topics.control:
-                self._on_control_presence(wire.decode(wire.Presence, message.payload))
+                self._on_control_presence(wire.decode(Presence, message.payload))
             elif message.topic == self._topics.worker(self._name, "cmd"):
-                self._on_command(wire.decode(wire.Command, message.payload))
+                self._on_command(wire.decode(Command, message.payload))
             else:
-                self._on_response(wire.decode(wire.Response, message.payload))  # type: ignore[arg-type]
+                self._on_response(wire.decode(Response, message.payload))  # type: ignore[arg-type]
         except wire.WireError as error:
             self._log.warning("message.refused", topic=message.topic, error=str(error)[:500])
 
-    def _on_control_presence(self, presence: wire.Presence) -> None:
+    def _on_control_presence(self, presence: Presence) -> None:
         # A new control plane holds no claims in memory, and has lost unhandled messages.
         if presence.online and presence.incarnation != self._control_plane:
             self._control_plane = presence.incarnation
@@ -320,17 +338,17 @@ class FleetWorker:
         elif not presence.online:
             self._control_plane = ""
 
-    def _on_response(self, response: wire.Response) -> None:
+    def _on_response(self, response: Response) -> None:
         match response:
-            case wire.Acks():
+            case Acks():
                 for refusal in self._sender.acknowledge(response):
                     self._on_refusal(refusal)
                 self._send_reports()
-            case wire.Assignment():
+            case Assignment():
                 self._on_assignment(response)
-            case wire.Starts():
+            case Starts():
                 self._on_starts(response)
-            case wire.Fetched():
+            case Fetched():
                 self._on_fetched(response)
             case wire.ChunkStored():
                 for refusal in self._sender.chunk_stored(response):
@@ -357,7 +375,7 @@ class FleetWorker:
         event = _exception(outbox.lease, seq, error)
         outbox.replace(encode_within(event, MAX_MESSAGE_BYTES), seq, reason)
 
-    def _on_command(self, command: wire.Command) -> None:
+    def _on_command(self, command: Command) -> None:
         if (refusal := command.refused) is not None and refusal.incarnation == self._id:
             if not self._name_claim.refused:
                 self._log.warning(
@@ -375,12 +393,12 @@ class FleetWorker:
         for run_id in command.erase:
             self._erase(run_id)
 
-    def _abandon_attempt(self, attempt: wire.Attempt) -> None:
+    def _abandon_attempt(self, attempt: Attempt) -> None:
         key = attempt_key(attempt)
         # A late response to a message under an earlier lease of the same attempt.
         if key in self._claimed and not self._claimed.holds(attempt):
             return
-        if key in self._runs and not wire.concerns(attempt, self._runs[key].lease):
+        if key in self._runs and not concerns(attempt, self._runs[key].lease):
             return
         self._claimed.drop(key)
         self._contents.drop(key)
@@ -413,7 +431,7 @@ class FleetWorker:
 
     # --- claims and runs --------------------------------------------------------------------------
 
-    def _on_assignment(self, assignment: wire.Assignment) -> None:
+    def _on_assignment(self, assignment: Assignment) -> None:
         new = [run for run in assignment.runs if self._is_new(run.lease)]
         expected = self._claim is not None and self._claim.claim_id == assignment.claim_id
         if expected:
@@ -434,7 +452,7 @@ class FleetWorker:
             for request in self._contents.due(now, repeat=repeat):
                 self._publish("fetch", request)
 
-    def _on_fetched(self, fetched: wire.Fetched) -> None:
+    def _on_fetched(self, fetched: Fetched) -> None:
         now = monotonic_s()
         run = self._contents.receive(fetched)
         if run is not None:
@@ -442,7 +460,7 @@ class FleetWorker:
             self._fill_slots(now)
         self._fetch_contents(now)
 
-    def _is_new(self, lease: wire.Lease) -> bool:
+    def _is_new(self, lease: Lease) -> bool:
         key = attempt_key(lease)
         return not (key in self._runs or key in self._claimed or key in self._finished)
 
@@ -456,15 +474,15 @@ class FleetWorker:
         # Requested while disconnected, a start would wait for its first repetition.
         if self.connected.is_set():
             for leases in _in_messages(self._claimed.due(free, now, repeat=repeat)):
-                self._publish("start", wire.StartRequest(incarnation=self._id, leases=leases))
+                self._publish("start", StartRequest(incarnation=self._id, leases=leases))
 
-    def _on_starts(self, starts: wire.Starts) -> None:
+    def _on_starts(self, starts: Starts) -> None:
         now = monotonic_s()
         for run in self._claimed.answer(starts, now):
             self._execute_started(run, now)
         self._fill_slots(now)
 
-    def _execute_started(self, assigned: wire.AssignedRun, now: float) -> None:
+    def _execute_started(self, assigned: AssignedRun, now: float) -> None:
         self._payload_limit = assigned.payload_limit
         self._limit_reports()
         run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease), now)
@@ -478,7 +496,7 @@ class FleetWorker:
         limit_bytes = min(self._bus.max_message_bytes, self._payload_limit)
         self._sender.max_bytes = limit_bytes - ENVELOPE_BYTES
 
-    async def _execute(self, assigned: wire.AssignedRun, run: LeasedRun) -> None:
+    async def _execute(self, assigned: AssignedRun, run: LeasedRun) -> None:
         limit_bytes = assigned.payload_limit - ENVELOPE_BYTES
 
         def receive(event: AnyEvent, recorded: RecordedLines | None = None) -> None:
@@ -566,8 +584,8 @@ class FleetWorker:
 
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = random_hex(16) if self._claim is None else self._claim.claim_id
-        self._claim = wire.Claim(
-            claim_id=id, demand=demand, incarnation=self._id, protocol=wire.PROTOCOL,
+        self._claim = Claim(
+            claim_id=id, demand=demand, incarnation=self._id, protocol=PROTOCOL,
             repeated=repeated,
         )  # fmt: skip
         self._claimed_at = monotonic_s()
@@ -592,19 +610,19 @@ class FleetWorker:
         else:
             self._refusal = ""
 
-    def _hand_back(self, leases: list[wire.Lease]) -> None:
+    def _hand_back(self, leases: list[Lease]) -> None:
         for lease in leases:
             self._contents.drop(attempt_key(lease))
         self._release(leases)
 
-    def _release(self, leases: list[wire.Lease], aborted: Sequence[wire.Lease] = ()) -> None:
+    def _release(self, leases: list[Lease], aborted: Sequence[Lease] = ()) -> None:
         if not leases and not aborted:
             return
         reason = "" if self._drain_s is None else f"its drain time of {self._drain_s:g} s was over"
         for part in _in_messages(leases):
-            self._publish("release", wire.Release(incarnation=self._id, leases=part))
+            self._publish("release", Release(incarnation=self._id, leases=part))
         for part in _in_messages(aborted):
-            release = wire.Release(incarnation=self._id, leases=[], aborted=part, reason=reason)
+            release = Release(incarnation=self._id, leases=[], aborted=part, reason=reason)
             self._publish("release", release)
 
     def _send_heartbeat(self, now: float) -> None:
@@ -616,7 +634,7 @@ class FleetWorker:
         ]
         # Without leases too: the control plane shows by it when it heard of the worker last.
         for leases in _in_messages(executed + self._claimed.leases) or [[]]:
-            self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
+            self._publish("beat", Heartbeat(incarnation=self._id, leases=leases))
 
     def _schedule_send(self) -> None:
         # Deferred to the next turn of the loop: events that come until then share the message, and
@@ -651,7 +669,7 @@ class FleetWorker:
         self._bus.publish(message)
 
     def _publish_presence(self, *, online: bool) -> None:
-        presence = wire.Presence(
+        presence = Presence(
             incarnation=self._id,
             online=online,
             capacity=self._capacity,
@@ -661,13 +679,13 @@ class FleetWorker:
             credentials=self._offer.credentials,
             adaptors=self._offer.adaptors,
             host=host_name()[:200],
-            protocol=wire.PROTOCOL,
+            protocol=PROTOCOL,
             succeeds=self._predecessor or None,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
 
 
-def _in_messages(leases: Sequence[wire.Lease]) -> list[list[wire.Lease]]:
+def _in_messages(leases: Sequence[Lease]) -> list[list[Lease]]:
     """Split leases into those of each message."""
     return [list(leases[at : at + MAX_LEASES]) for at in range(0, len(leases), MAX_LEASES)]
 
@@ -688,7 +706,7 @@ def _failure(run: LeasedRun, error: Exception) -> RunComplete:
     return _exception(run.lease, run.next_seq, step_error)
 
 
-def _exception(lease: wire.Lease, seq: int, error: StepError) -> RunComplete:
+def _exception(lease: Lease, seq: int, error: StepError) -> RunComplete:
     return RunComplete(
         run_id=lease.run_id, seq=seq, timestamp=now_us(), reason="exception", error=error
     )

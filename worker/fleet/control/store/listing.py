@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, sele
 
 from worker.core.status import Status
 from worker.fleet.control.store import tables
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 
 PART_ROWS = 5_000
 Place = tuple[int, str]
