@@ -94,13 +94,14 @@ def dense(count: int, source: str) -> worker.Workflow:
 def test_what_waits_is_bounded_by_the_executions_that_are_left() -> None:
     """Tries to fill the memory with activations: each of a few executions leads to 60 others."""
     state = initial_state(compile_plan(dense(60, "fn(s => s);")), 100)
-    state, _ = decide(state, Started(input={}))
-    waiting, executed = [], 0
+    state, effects = decide(state, Started(input={}))
+    waiting: list[int] = []
     while state.phase is not Phase.COMPLETED:
-        state, (*_, last) = decide(state, StepFinished(outcome=Outcome(state={})))
+        state, effects = decide(state, StepFinished(outcome=Outcome(state={})))
         waiting.append(len(state.queue))
-        executed += 1
-    assert (executed, last.error.type) == (100, "StepLimitError")
+    last = effects[-1]
+    assert isinstance(last, CompleteRun) and last.error is not None
+    assert (len(waiting), last.error.type) == (100, "StepLimitError")
     assert 90 < max(waiting) <= 101
 
 
