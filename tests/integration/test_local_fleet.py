@@ -39,8 +39,9 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder, unwrap
 from worker.fleet.messaging.in_memory import LocalBroker, LocalBus
 from worker.fleet.messaging.topics import Topics, covers
 from worker.fleet.messaging.worker_protocol import AssignedRun
-from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.worker_publisher import worker_will
 from worker.sinks.log import stderr_logger
 from worker.workflow.save import to_execution_plan
 

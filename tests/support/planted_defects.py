@@ -25,7 +25,14 @@ from worker.fleet.control.queue import ProjectQueue, QueuePlace
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Outgoing, UnitOfWork
 from worker.fleet.messaging.state_messages import Alert
-from worker.fleet.messaging.worker_protocol import Acks, AssignedRun, Assignment, Lease, Starts
+from worker.fleet.messaging.worker_protocol import (
+    Acks,
+    AssignedRun,
+    Assignment,
+    Claim,
+    Lease,
+    Starts,
+)
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox, RunOutbox
@@ -130,9 +137,9 @@ def no_heartbeats(patch: pytest.MonkeyPatch) -> None:
 
 
 def claim_once(patch: pytest.MonkeyPatch) -> None:
-    def send_claim(self: FleetWorker, demand: int, *, repeated: bool = False) -> None:
-        if not repeated:
-            _SEND_CLAIM(self, demand)
+    def send_claim(self: FleetWorker, claim: Claim) -> None:
+        if not claim.repeated:
+            _SEND_CLAIM(self, claim)
 
     patch.setattr(FleetWorker, "_send_claim", send_claim)
 

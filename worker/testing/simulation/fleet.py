@@ -27,8 +27,9 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.worker_protocol import AssignedRun, Lease
-from worker.fleet.worker.fleet_worker import Executor, FleetWorker, WorkerOffer, worker_will
+from worker.fleet.worker.fleet_worker import Executor, FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.worker_publisher import WorkerOffer, worker_will
 from worker.testing.simulation.drawn_runs import passes
 from worker.testing.simulation.faults import FaultKind, InjectedFault, is_plane
 from worker.testing.simulation.history import History

@@ -23,7 +23,8 @@ from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.state_messages import Alert, OrderState, RunState
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.worker_protocol import Assignment
-from worker.fleet.worker.fleet_worker import Executor, WorkerOffer
+from worker.fleet.worker.fleet_worker import Executor
+from worker.fleet.worker.worker_publisher import WorkerOffer
 from worker.testing.simulation.drawn_runs import DrawnExecutor
 from worker.testing.simulation.faults import InjectedFault, draw_faults, plane_names
 from worker.testing.simulation.fleet import EffectExecutor, SimulatedFleet, SimulatedStore
