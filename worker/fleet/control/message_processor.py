@@ -21,7 +21,7 @@ from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
-from worker.fleet.control.client_queries import READING
+from worker.fleet.control.client_queries import POSTPONABLE, READING
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -192,9 +192,13 @@ class MessageProcessor:
         for inbound in batch:
             uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
             try:
-                self._handle(uow, inbound)
+                if uow.queries.is_spent and inbound.method in POSTPONABLE:
+                    _postpone(uow, inbound)
+                else:
+                    self._handle(uow, inbound)
             except MessageRefused as refusal:
                 uow.refuse(refusal)
+        uow.outgoing.postponed = uow.queries.postponed
         self._follow_up(uow)
         if assigns:
             self._assign_runs(uow)
@@ -594,7 +598,9 @@ class MessageProcessor:
             is_reading = inbound.method in READING
             with uow.transaction.reading() if is_reading else contextlib.nullcontext():
                 result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
-            reply = Reply(ok=msgspec.Raw(wire.encode(result)))
+            encoded = wire.encode(result)
+            uow.queries.add_reply(len(encoded))
+            reply = Reply(ok=msgspec.Raw(encoded))
         except RequestError as error:
             reply = _failure(error.code, error.message)
         except MessageRefused as refusal:
@@ -693,6 +699,12 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
         transaction.load_runs(run_ids)
         runs = [run for id in run_ids if (run := transaction.run(id)) is not None]
         transaction.load_orders(run.order_id for run in runs)
+
+
+def _postpone(uow: UnitOfWork, inbound: InboundMessage) -> None:
+    """Let a query wait for the next batch. Raises :class:`MessageRefused` where many wait."""
+    if not uow.queries.postpone(inbound.message):
+        raise MessageRefused("busy", "more queries than can wait: the client sends it again")
 
 
 def _is_query(message: Message) -> bool:

@@ -138,6 +138,7 @@ class ControlPlane:
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
         self._next_tick = self._next_page = self._next_survey = 0.0
+        self._postponed: list[Message] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
@@ -290,6 +291,8 @@ class ControlPlane:
 
     @property
     def _next_turn(self) -> float:
+        if self._postponed:
+            return 0.0
         return min(self._next_tick, self._next_page) if self._has_page else self._next_tick
 
     async def _do_what_is_due(self) -> None:
@@ -396,14 +399,16 @@ class ControlPlane:
         self.connected.set()
         self._log.info("broker.connected", incarnation=self._id)
 
-    async def _process(self, messages: Sequence[Message]) -> None:
+    async def _process(self, arrived: Sequence[Message]) -> None:
+        messages, self._postponed = [*self._postponed, *arrived], []
         if messages:
-            self.handled += len(messages)
+            self.handled += len(arrived)
             began = monotonic_s()
             results = await self._on_thread(
                 lambda: self._processor.process(messages, self._clock.now_us())
             )
             self.publication.measured.add_batch(len(messages), monotonic_s() - began)
+            self._postponed = results.postponed
             self.publication.publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:

@@ -18,6 +18,7 @@ from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.query_budget import QueryBudget
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, VersionCache
@@ -72,6 +73,7 @@ class Outgoing:
     ``triggered`` counts what became of messages, ticks and calls; ``tick_delays_s`` are the times
     from ticks to their orders; ``deployed``: triggers changed.
     ``echo_us`` is the time of an echo to request, 0 for none; ``awaits_echo``: work waits for it.
+    ``postponed`` are queries to handle with the next batch.
     ``when_committed`` are changes in memory that belong to a tick or a connection: made when all
     is committed.
     """
@@ -91,6 +93,7 @@ class Outgoing:
     deployed: bool = False
     echo_us: int = 0
     awaits_echo: bool = False
+    postponed: list[Message] = field(default_factory=list)
     when_committed: list[Callable[[], None]] = field(default_factory=list)
 
     def extend(self, other: Outgoing) -> None:
@@ -109,6 +112,7 @@ class Outgoing:
         self.deployed |= other.deployed
         self.echo_us = max(self.echo_us, other.echo_us)
         self.awaits_echo |= other.awaits_echo
+        self.postponed += other.postponed
         self.when_committed += other.when_committed
 
 
@@ -138,6 +142,7 @@ class UnitOfWork:
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
     transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
     ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
+    ``queries`` is the budget of its queries.
     ``answered`` are the claims that were answered again, with their workers.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
     ``deployed`` caches the present versions of deployed workflows, by project and name;
@@ -179,6 +184,7 @@ class UnitOfWork:
         self.deployed: dict[tuple[str, str], RegisteredWorkflow | None] = {}
         self.reply_to = ""
         self.missing: list[str] = []
+        self.queries = QueryBudget()
         self._timestamps = 0
 
     @property
