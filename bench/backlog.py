@@ -31,7 +31,18 @@ from worker.fleet.control.unit_of_work import Outgoing, Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import (
+    CountQuery,
+    Empty,
+    EventQuery,
+    OrderQuery,
+    OrderRef,
+    RetryRequest,
+    RunQuery,
+    RunRef,
+)
 from worker.fleet.messaging.operation_messages import ActionQuery, BulkRequest, EraseRequest
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 
 Query = Callable[[], object]
 ENDED, QUEUED = 1_000_000, 100_000
@@ -84,8 +95,8 @@ async def _start(url: str, folder: Path, broker: Broker) -> tuple[float, float]:
             await client.summary()
             start_s = time.perf_counter() - began
             for _ in range(20):
-                await client.orders(wire.OrderQuery(limit=1000))
-                await client.runs(wire.RunQuery(limit=1000))
+                await client.orders(OrderQuery(limit=1000))
+                await client.runs(RunQuery(limit=1000))
                 await client.summary()
             return start_s, resident_mb(control.pid)
     finally:
@@ -123,8 +134,8 @@ class Queries:
 
     def _all(self) -> Mapping[str, Query]:
         return {
-            **self._lists("orders", wire.OrderQuery),
-            **self._lists("runs", wire.RunQuery),
+            **self._lists("orders", OrderQuery),
+            **self._lists("runs", RunQuery),
             **self._counts(),
             **self._single(),
             **self._changes(),
@@ -158,7 +169,7 @@ class Queries:
         )
         return outgoing
 
-    def _lists(self, method: str, query: type[wire.OrderQuery]) -> Mapping[str, Query]:
+    def _lists(self, method: str, query: type[OrderQuery]) -> Mapping[str, Query]:
         day = {"since": self._now_us - 20 * DAY_US, "until": self._now_us - 19 * DAY_US}
         filters: dict[str, dict[str, Any]] = {
             "": {},
@@ -199,26 +210,24 @@ class Queries:
             " with no search": {"search": "none"},
         }
         return {
-            f"count of {of}{name}": self._ask(
-                "count", wire.CountQuery(of=of, partial=True, **fields)
-            )
+            f"count of {of}{name}": self._ask("count", CountQuery(of=of, partial=True, **fields))
             for of in ("orders", "runs")
             for name, fields in filters.items()
-        } | {"summary": self._ask("summary", wire.Empty())}
+        } | {"summary": self._ask("summary", Empty())}
 
     def _single(self) -> Mapping[str, Query]:
         run = self._ids.run
         return {
-            "an order": self._ask("order", wire.OrderRef(order_id=self._ids.ended[0])),
-            "a run": self._ask("run", wire.RunRef(id=run)),
-            "its input": self._ask("input", wire.RunRef(id=run)),
-            "its events": self._ask("events", wire.EventQuery(run_id=run)),
-            "workers": self._ask("workers", wire.Empty()),
-            "alerts": self._ask("alerts", wire.Empty()),
-            "workflows": self._ask("workflows", wire.Empty()),
+            "an order": self._ask("order", OrderRef(order_id=self._ids.ended[0])),
+            "a run": self._ask("run", RunRef(id=run)),
+            "its input": self._ask("input", RunRef(id=run)),
+            "its events": self._ask("events", EventQuery(run_id=run)),
+            "workers": self._ask("workers", Empty()),
+            "alerts": self._ask("alerts", Empty()),
+            "workflows": self._ask("workflows", Empty()),
             "actions": self._ask("actions", ActionQuery()),
             "actions of a project": self._ask("actions", ActionQuery(project="p7")),
-            "pauses": self._ask("pauses", wire.Empty()),
+            "pauses": self._ask("pauses", Empty()),
             "dry run of a bulk cancel": self._ask(
                 "bulk", _bulk("cancel", dry_run=True, partial=True)
             ),
@@ -232,7 +241,7 @@ class Queries:
         ended, failed, queued = iter(ids.ended), iter(ids.failed), iter(ids.queued)
 
         def retry(order: str) -> Message:
-            return request("retry", wire.RetryRequest(id=order, run_id=f"retry-{order}"))
+            return request("retry", RetryRequest(id=order, run_id=f"retry-{order}"))
 
         def erase(order: str) -> Message:
             return request("erase", EraseRequest(order_id=order))
@@ -243,7 +252,7 @@ class Queries:
                 submit(f"new-{next(self._numbers)}", project="p8")
             ),
             "retry": lambda: self._handle(retry(next(failed))),
-            "cancel": lambda: self._handle(request("cancel", wire.RunRef(id=next(queued)))),
+            "cancel": lambda: self._handle(request("cancel", RunRef(id=next(queued)))),
             "erase": lambda: self._handle(erase(next(ended))),
             "bulk retry of 20": lambda: self._handle(
                 request("bulk", _bulk("retry", limit=20, batch=str(next(self._numbers))))
@@ -256,10 +265,10 @@ class Queries:
 
     def _execute(self) -> None:
         """Claim runs, and report their ends."""
-        claim = wire.Claim(claim_id=uuid4().hex, demand=20, incarnation="i", protocol=wire.PROTOCOL)
+        claim = Claim(claim_id=uuid4().hex, demand=20, incarnation="i", protocol=PROTOCOL)
         outgoing = self._handle(from_worker("claim", claim))
         [answer] = [each for each in outgoing.messages if each.topic.endswith("/rsp")]
-        runs = wire.decode(wire.Assignment, answer.payload).runs
+        runs = wire.decode(Assignment, answer.payload).runs
         assert runs
         self._handle(*(report(run.lease) for run in runs))
 

@@ -32,6 +32,7 @@ from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 from worker.workflow.save import to_execution_plan
 
 WORKER = [sys.executable, "-m", "worker"]
@@ -347,13 +348,11 @@ def _queued(count: int) -> None:
         for round in range(25):
             fresh = [submit(f"p{round}-{index}", plan) for index in range(20)]
             spent["submit"] += _timed(plane, fresh)[0]
-            claim = wire.Claim(
-                claim_id=f"c{round}", demand=20, incarnation="i", protocol=wire.PROTOCOL
-            )
+            claim = Claim(claim_id=f"c{round}", demand=20, incarnation="i", protocol=PROTOCOL)
             took, published = _timed(plane, [from_worker("claim", claim)])
             spent["claim"] += took
             [answer] = [each for each in published if each.topic.endswith("/rsp")]
-            runs = wire.decode(wire.Assignment, answer.payload).runs
+            runs = wire.decode(Assignment, answer.payload).runs
             took, published = _timed(plane, [report(run.lease) for run in runs])
             spent["report"] += took
             assert not any(b"refused" in each.payload for each in published)

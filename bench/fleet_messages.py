@@ -8,7 +8,9 @@ import msgspec
 
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import Submit
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Lease, Reports, RunReport
 
 TOPICS = Topics()
 STEP = {"id": "a", "adaptor": "common", "expression": "fn(s => s)"}
@@ -17,7 +19,7 @@ PLAN = msgspec.Raw(msgspec.json.encode({"workflow": {"name": "bench", "steps": [
 
 def submit(order_id: str, plan: msgspec.Raw = PLAN, **fields: Any) -> Message:
     """Build the request of a client for an order."""
-    return request("submit", wire.Submit(order_id=order_id, plan=plan, **fields))
+    return request("submit", Submit(order_id=order_id, plan=plan, **fields))
 
 
 def request(method: str, content: wire.Payload) -> Message:
@@ -32,7 +34,7 @@ def from_worker(channel: str, content: wire.Payload) -> Message:
     return Message(topic=TOPICS.worker("w", channel), payload=wire.encode(content))
 
 
-def report(lease: wire.Lease) -> Message:
+def report(lease: Lease) -> Message:
     """Build the report of a run of one step that succeeded."""
     types = ("run:start", "step:start", "step:complete", "run:complete")
     step = {"step_id": "1", "job_id": "a"}
@@ -52,5 +54,5 @@ def report(lease: wire.Lease) -> Message:
         for seq, type in enumerate(types)
     ]
     raw = [msgspec.Raw(msgspec.json.encode(event)) for event in events]
-    runs = [wire.RunReport(lease=lease, events=raw)]
-    return from_worker("reports", wire.Reports(number=1, runs=runs))
+    runs = [RunReport(lease=lease, events=raw)]
+    return from_worker("reports", Reports(number=1, runs=runs))

@@ -13,6 +13,7 @@ from worker.fleet.control.queue import rank
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 
 PROJECTS, WORKFLOWS = 100, 10
 DAYS = 30
@@ -73,10 +74,10 @@ def _add_templates(store: Store, now_us: int) -> None:
     plane = MessageProcessor(store, topics=TOPICS)
     plane.on_connected(now_us)
     plane.process([submit("ended")], now_us)
-    claim = wire.Claim(claim_id="c", demand=1, incarnation="i", protocol=wire.PROTOCOL)
+    claim = Claim(claim_id="c", demand=1, incarnation="i", protocol=PROTOCOL)
     outgoing = plane.process([from_worker("claim", claim)], now_us)
     [answer] = [each for each in outgoing.messages if each.topic.endswith("/rsp")]
-    [run] = wire.decode(wire.Assignment, answer.payload).runs
+    [run] = wire.decode(Assignment, answer.payload).runs
     outgoing = plane.process([report(run.lease), submit("queued")], now_us)
     assert not outgoing.refusals, outgoing.refusals
 

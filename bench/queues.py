@@ -19,7 +19,9 @@ from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import Submit
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 
 COUNTS = (10, 1_000, 100_000)
 CLAIMS = 50
@@ -57,7 +59,7 @@ def _fill(store: Store, count: int) -> None:
     """Store waiting runs of ``count`` projects."""
     plane = MessageProcessor(store, topics=TOPICS)
     plane.on_connected(1)
-    order = wire.Submit(order_id="o", project="p", plan=msgspec.Raw(msgspec.json.encode(PLAN)))
+    order = Submit(order_id="o", project="p", plan=msgspec.Raw(msgspec.json.encode(PLAN)))
     request = Message(
         topic=TOPICS.request("submit"), payload=wire.encode(order), reply_to=TOPICS.client("c")
     )
@@ -95,7 +97,7 @@ def _queue(count: int) -> Iterator[dict[str, Any]]:
 def _position(store: Store) -> int:
     """Submit an order of the highest priority, and count the claims until its run is leased."""
     plane = MessageProcessor(store, topics=TOPICS)
-    order = wire.Submit(
+    order = Submit(
         order_id="urgent", project="p1", priority=100,
         plan=msgspec.Raw(msgspec.json.encode(PLAN)),
     )  # fmt: skip
@@ -106,13 +108,13 @@ def _position(store: Store) -> int:
     for number in range(1, CLAIMS):
         outgoing = plane.process([_claim()], NOW_US)
         [answer] = [each for each in outgoing.messages if each.topic.endswith("/rsp")]
-        if wire.decode(wire.Assignment, answer.payload).runs[0].lease.run_id == "urgent-1":
+        if wire.decode(Assignment, answer.payload).runs[0].lease.run_id == "urgent-1":
             return number
     raise SystemExit(f"no claim of {CLAIMS} got the order of the highest priority")
 
 
 def _claim() -> Message:
-    claim = wire.Claim(claim_id=uuid4().hex, demand=1, incarnation="i", protocol=wire.PROTOCOL)
+    claim = Claim(claim_id=uuid4().hex, demand=1, incarnation="i", protocol=PROTOCOL)
     return Message(topic=TOPICS.worker("w", "claim"), payload=wire.encode(claim))
 
 

@@ -54,15 +54,9 @@ if TYPE_CHECKING:
     from worker.fleet.control.unit_of_work import Settings
     from worker.fleet.control_errors import ControlError, NoAnswer
     from worker.fleet.local_fleet import local_fleet
-    from worker.fleet.messaging.messages import (
-        Alert,
-        OrderQuery,
-        OrderState,
-        RunEvents,
-        RunOptions,
-        RunQuery,
-        RunState,
-    )
+    from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
+    from worker.fleet.messaging.messages import RunOptions
+    from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
     from worker.fleet.notifications import Gap, Notification
     from worker.fleet.reply_objects import (
         ListedWorker,
@@ -110,7 +104,7 @@ __version__ = VERSION
 # The one table of public names. It holds too what their signatures and docstrings mention, so that
 # nobody needs a private module to annotate or to catch what they were given.
 _MODULES = {
-    "Alert": "worker.fleet.messaging.messages",
+    "Alert": "worker.fleet.messaging.state_messages",
     "AlertNotifier": "worker.fleet.control.alerts",
     "Allowance": "worker.fleet.worker.run_executor",
     "AnyEvent": "worker.core.events",
@@ -146,9 +140,9 @@ _MODULES = {
     "Notification": "worker.fleet.notifications",
     "Options": "worker.runner.prepare",
     "Order": "worker.fleet.reply_objects",
-    "OrderQuery": "worker.fleet.messaging.messages",
+    "OrderQuery": "worker.fleet.messaging.client_messages",
     "OrderRetry": "worker.workflow.order_retry",
-    "OrderState": "worker.fleet.messaging.messages",
+    "OrderState": "worker.fleet.messaging.state_messages",
     "PathEntry": "worker.runner.result",
     "PlainLines": "worker.sinks.terminal",
     "PlanError": "worker.errors",
@@ -162,14 +156,14 @@ _MODULES = {
     "Result": "worker.runner.result",
     "Run": "worker.fleet.reply_objects",
     "RunComplete": "worker.core.events",
-    "RunEvents": "worker.fleet.messaging.messages",
+    "RunEvents": "worker.fleet.messaging.state_messages",
     "RunLease": "worker.fleet.reply_objects",
     "RunLog": "worker.core.events",
     "RunOptions": "worker.fleet.messaging.messages",
-    "RunQuery": "worker.fleet.messaging.messages",
+    "RunQuery": "worker.fleet.messaging.client_messages",
     "RunStart": "worker.core.events",
     "RunStep": "worker.fleet.reply_objects",
-    "RunState": "worker.fleet.messaging.messages",
+    "RunState": "worker.fleet.messaging.state_messages",
     "RunTraffic": "worker.sandbox.parent.host",
     "Script": "worker.core.scripted",
     "ScriptedStep": "worker.core.scripted",

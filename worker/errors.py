@@ -6,6 +6,9 @@ from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import ClassVar
 
+SOURCE_LINE_LIMIT = 500
+"""Maximum number of characters of a line of source that an error holds."""
+
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095
 # Of a name that begins as JSON does. A short one is shown, as it says what was mistaken.
 _MAX_ODD_BYTES = 100
@@ -43,12 +46,36 @@ class PlanError(WorkerError):
 
     ``type`` is the error type of such a run: ValidationError, EdgeConditionError, SyntaxError or
     ImportError. ``step`` is the id of the step that the error is about, empty where it is none.
+    ``line`` and ``column`` are its place in the source of that step or condition, and count from 1;
+    0 if unknown. ``source_line`` is the text of the line.
     """
 
-    def __init__(self, message: str, *, type: str = "ValidationError", step: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "ValidationError",
+        step: str = "",
+        line: int = 0,
+        column: int = 0,
+        source_line: str = "",
+    ) -> None:
         super().__init__(message)
         self.type = type
         self.step = step
+        self.line, self.column, self.source_line = line, column, source_line
+
+    def of_step(self, step: str, prefix: str = "") -> PlanError:
+        """Return the same error of a step, with a prefix that names what it is about."""
+        # The type stays, for the status of the run follows from it.
+        return PlanError(
+            f"{prefix}: {self}" if prefix else str(self),
+            type=self.type,
+            step=step,
+            line=self.line,
+            column=self.column,
+            source_line=self.source_line,
+        )
 
 
 class UsageError(WorkerError):

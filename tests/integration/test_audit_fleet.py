@@ -24,7 +24,7 @@ from worker.cli.audit_sources import DatabaseCounts, audit_database, audit_file
 from worker.cli.main import cli
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import RunEvents, RunState
 from worker.fleet.monitor.fleet_audit import FleetAudit
 from worker.fleet.notifications import Gap, Notification
 from worker.workflow.save import to_execution_plan
@@ -74,7 +74,7 @@ async def run_orders(url: str) -> list[Notification]:
 def has_ended(seen: list[Notification], run_id: str) -> bool:
     """Return True where the last event of a run is among notifications."""
     return any(
-        isinstance(each, wire.RunEvents)
+        isinstance(each, RunEvents)
         and each.run_id == run_id
         and any(json.loads(bytes(raw))["type"] == "run:complete" for raw in each.events)
         for each in seen
@@ -234,7 +234,7 @@ def test_a_fleet_at_work_follows_the_rules(fleet: tuple[Any, list[Notification]]
 
 def without_event(notifications: list[Notification], seq: int) -> list[Notification]:
     def changed(each: Notification) -> Notification:
-        if not isinstance(each, wire.RunEvents):
+        if not isinstance(each, RunEvents):
             return each
         events = [raw for raw in each.events if json.loads(bytes(raw))["seq"] != seq]
         return msgspec.structs.replace(each, events=events)
@@ -256,7 +256,7 @@ def test_events_that_may_have_been_missed_are_no_breach(
 
 
 def test_a_final_status_that_changes_is_a_breach(fleet: tuple[Any, list[Notification]]) -> None:
-    states = [each for each in fleet[1] if isinstance(each, wire.RunState)]
+    states = [each for each in fleet[1] if isinstance(each, RunState)]
     final = next(state for state in states if state.status == "success")
     changed = msgspec.structs.replace(final, status="failed")
     _, breaches = audit([*fleet[1], changed])

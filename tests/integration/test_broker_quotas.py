@@ -26,7 +26,6 @@ from worker.fleet.control.triggers.reply_service import ReplyService
 from worker.fleet.control.triggers.results import DueReply
 from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import (
     AccessDenied,
@@ -38,6 +37,7 @@ from worker.fleet.messaging.bus import (
     QuotaExceeded,
 )
 from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import stderr_logger
 
@@ -152,7 +152,7 @@ async def test_a_control_plane_whose_alerts_are_denied_is_unhealthy() -> None:
     def reason(message: MQTTMessage) -> int:
         return NOT_AUTHORIZED if message.topic == TOPICS.alerts else SUCCESS
 
-    alert = wire.Alert(
+    alert = Alert(
         run_id="r", order_id="o", project="p", workflow="w", status="lost", at=1
     )  # fmt: skip
     async with ScriptedBroker(reason) as broker, control_plane(broker.url) as plane:

@@ -28,7 +28,7 @@ from worker.campaigns.campaign_spec import CampaignSpec, read_spec
 from worker.campaigns.campaign_summary import CampaignSummary, VersionSummary
 from worker.campaigns.replay_versions import ReplayRow
 from worker.errors import LoadError
-from worker.fleet.messaging.messages import RunQuery
+from worker.fleet.messaging.client_messages import RunQuery
 from worker.workflow.load import load
 
 

@@ -16,9 +16,9 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Heartbeat
 from worker.sinks.log import stderr_logger
 from worker.testing.conformance.case_file import Part, read_cases
 from worker.testing.conformance.conversation import run_case
@@ -72,7 +72,7 @@ def test_our_control_plane_passes_all_cases_on_frozen_time() -> None:
 def test_a_control_plane_with_a_defect_fails_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     from worker.fleet.control import worker_messages
 
-    def forgetful(uow: Any, worker: str, heartbeat: wire.Heartbeat) -> None:
+    def forgetful(uow: Any, worker: str, heartbeat: Heartbeat) -> None:
         """Renew nothing."""
 
     monkeypatch.setitem(MessageProcessor._handle.__globals__["_WORKER_HANDLERS"], "beat", forgetful)

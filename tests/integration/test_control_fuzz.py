@@ -31,12 +31,14 @@ from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import REQUESTS
+from worker.fleet.messaging.worker_protocol import FROM_WORKERS
 
 LIMIT = 20_000
 # 10,000 in ``make fuzz``.
 MESSAGES = int(os.environ.get("MESSAGES", "600"))
-WORKER_WORDS = tuple(wire.FROM_WORKERS)
-METHODS = tuple(wire.REQUESTS)
+WORKER_WORDS = tuple(FROM_WORKERS)
+METHODS = tuple(REQUESTS)
 CHANGING = ("submit", "chunk", "cancel", "retry")
 KINDS = {"malformed", "oversized", "forged", "unknown", "reply_topic", "stale"}
 

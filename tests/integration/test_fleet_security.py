@@ -19,8 +19,10 @@ from worker.fleet.control_errors import NoAnswer
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Connected, Message
+from worker.fleet.messaging.client_messages import Empty
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Attempt, Command, Lease, Reports, RunReport
 from worker.workflow.save import to_execution_plan
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
@@ -79,7 +81,7 @@ async def test_a_worker_neither_receives_nor_forges_messages_of_another(made: Fl
         run_id = order["last_run"]
         await listener.until(f"{run_id}/state", lambda one: one["status"] == "running")
         [assigned] = [one for one in listener.messages("north/rsp") if one["type"] == "runs"]
-        lease = wire.decode(wire.Lease, wire.encode(assigned["runs"][0]["lease"]))
+        lease = wire.decode(Lease, wire.encode(assigned["runs"][0]["lease"]))
         complete = {
             "type": "run:complete",
             "run_id": run_id,
@@ -87,16 +89,16 @@ async def test_a_worker_neither_receives_nor_forges_messages_of_another(made: Fl
             "timestamp": 1,
             "reason": "success",
         }
-        report = wire.RunReport(lease=lease, events=[msgspec.Raw(msgspec.json.encode(complete))])
-        forged = wire.Reports(number=1, runs=[report])
+        report = RunReport(lease=lease, events=[msgspec.Raw(msgspec.json.encode(complete))])
+        forged = Reports(number=1, runs=[report])
         # As north: the broker does not let it through. As itself: the lease is north's.
         await send(spy, TOPICS.worker("north", "reports"), forged)
         await send(
             spy,
             TOPICS.worker("north", "cmd"),
-            wire.Command(cancel=[wire.Attempt(run_id=run_id, attempt=1)]),
+            Command(cancel=[Attempt(run_id=run_id, attempt=1)]),
         )
-        await send(spy, TOPICS.run(run_id, "state"), wire.Empty())
+        await send(spy, TOPICS.run(run_id, "state"), Empty())
         await send(spy, TOPICS.worker("south", "reports"), forged)
         await listener.until("south/rsp", lambda one: one["acks"][0]["refused"])
         assert [one for one in listener.received if one.topic.endswith(("north/cmd",))] == []

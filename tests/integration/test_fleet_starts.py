@@ -127,7 +127,7 @@ async def ended(made: Small) -> list[str]:
 async def test_a_worker_that_drains_without_a_broker_leaves_its_reports_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.fleet.worker.fleet_worker.RESPONSE_DRAIN_S", math.inf)
+    monkeypatch.setattr("worker.fleet.worker.drain.RESPONSE_DRAIN_S", math.inf)
     async with small(tmp_path, SHORT) as made:
         await made.client.submit(plan=QUICK)
         run, receive, _ = await made.executor.runs.get()
@@ -142,7 +142,7 @@ async def test_a_worker_that_drains_without_a_broker_leaves_its_reports_on_disk(
 async def test_a_worker_that_drains_waits_for_no_start_that_is_never_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.fleet.worker.fleet_worker.RESPONSE_DRAIN_S", 0.0)
+    monkeypatch.setattr("worker.fleet.worker.drain.RESPONSE_DRAIN_S", 0.0)
     async with small(tmp_path) as made:
         lost = mute(made, "start")
         await made.client.submit(plan=QUICK)
@@ -156,7 +156,7 @@ async def test_a_worker_that_drains_waits_for_no_start_that_is_never_answered(
 async def test_a_worker_whose_claims_the_broker_denies_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.fleet.worker.fleet_worker.REPEAT_CLAIM_S", 0.0)
+    monkeypatch.setattr("worker.fleet.worker.claim_demand.REPEAT_CLAIM_S", 0.0)
 
     async def deny(message: Message) -> None:
         raise BrokerRefusal(f"the broker refuses messages on {message.topic}")

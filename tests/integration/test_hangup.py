@@ -28,6 +28,7 @@ from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Presence
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
@@ -239,7 +240,7 @@ async def test_a_worker_whose_log_fails_drains(
             worker.drain()
     outbox.close()
     assert of_lightning._draining.is_set()
-    assert [wire.decode(wire.Presence, each.payload).draining for each in published] == [True]
+    assert [wire.decode(Presence, each.payload).draining for each in published] == [True]
 
 
 def test_signals_are_handled_in_one_place() -> None:

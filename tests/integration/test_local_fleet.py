@@ -32,14 +32,16 @@ from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.asyncapi import document
 from worker.fleet.messaging.bus import Disconnected, Inbox, Message
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.fleet.messaging.cloudevents import CloudEventEncoder, unwrap
 from worker.fleet.messaging.in_memory import LocalBroker, LocalBus
 from worker.fleet.messaging.topics import Topics, covers
-from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.messaging.worker_protocol import AssignedRun
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.worker_publisher import worker_will
 from worker.sinks.log import stderr_logger
 from worker.workflow.save import to_execution_plan
 
@@ -94,7 +96,7 @@ async def test_an_order_runs_to_its_end() -> None:
         assert "referral" in await client.workflows()
         named = await client.submit(workflow="Referral", input={})
         assert (await client.wait(named["last_run"]))["status"] == "failed"
-        listed = await client.orders(wire.OrderQuery(status="failed"))
+        listed = await client.orders(OrderQuery(status="failed"))
         assert [one["order_id"] for one in listed] == [named["order_id"]]
         (failed,) = await client.runs(worker.RunQuery(status="failed"))
         assert failed["run_id"] == named["last_run"]
@@ -164,17 +166,17 @@ class ManualExecutor:
     """An executor whose runs the test starts and ends."""
 
     def __init__(self) -> None:
-        self.runs: asyncio.Queue[tuple[wire.AssignedRun, Any, asyncio.Event]] = asyncio.Queue()
+        self.runs: asyncio.Queue[tuple[AssignedRun, Any, asyncio.Event]] = asyncio.Queue()
         self.ends: dict[tuple[str, int], asyncio.Event] = {}
 
-    async def execute(self, run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
+    async def execute(self, run: AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
         id = run.lease.run_id
         end = self.ends[id, run.lease.attempt] = asyncio.Event()
         receive(RunStart(run_id=id, seq=0, timestamp=1, workflow="test", versions={}))
         await self.runs.put((run, receive, cancel))
         await end.wait()
 
-    def finish(self, run: wire.AssignedRun, receive: Any, *, seq: int = 1) -> None:
+    def finish(self, run: AssignedRun, receive: Any, *, seq: int = 1) -> None:
         id = run.lease.run_id
         receive(RunComplete(run_id=id, seq=seq, timestamp=2, reason="success"))
         self.ends[id, run.lease.attempt].set()
@@ -382,7 +384,7 @@ async def test_an_answer_is_bounded_and_following_gets_all_the_same(tmp_path: Pa
 async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:
     async with small(tmp_path) as made:
 
-        async def fails(run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
+        async def fails(run: AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
             raise OSError("no more processes")
 
         made.executor.execute = fails  # type: ignore[method-assign]

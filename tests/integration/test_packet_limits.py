@@ -23,11 +23,11 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import BrokerRefusal, Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.worker_protocol import AssignedRun
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import stderr_logger
@@ -42,7 +42,7 @@ class Echo:
     """Executor whose runs end with their input as the final state."""
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         run_id = run.lease.run_id
         receive(RunStart(run_id=run_id, seq=0, timestamp=now_us(), workflow="flow", versions={}))

@@ -32,7 +32,7 @@ from worker.fleet.control.lifecycle import CancelRequested, Renewed, apply
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store, StoreError
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Assignment
 
 # --- tables ---------------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ def test_two_control_planes_in_each_others_way_make_no_mistake(
 
     def work(harness: ControlPlaneHarness, name: str, cancels: list[str]) -> list[str]:
         worker, kinds = FakeWorker(harness, name), list[str]()
-        given: list[wire.Assignment] = []
+        given: list[Assignment] = []
         for n in range(15):
             leases = [run.lease for run in worker.claim(2)]
             leases += [run.lease for answer in given for run in answer.runs]

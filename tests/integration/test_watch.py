@@ -27,6 +27,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.monitor.changes import format_json, format_line
 from worker.fleet.monitor.decode import decode_events, events_from_reply
@@ -41,18 +42,18 @@ HOSTILE = "<b>\x1b[31m\u202e[bold]x[/bold]\r\n"
 T = 1_700_000_000_000_000
 
 
-def state(run_id: str = "r-1", status: Any = "running", **fields: Any) -> wire.RunState:
+def state(run_id: str = "r-1", status: Any = "running", **fields: Any) -> RunState:
     known = {"number": 1, "attempt": 1, "priority": 0, "created": T, "project": "p"}
     given = {"order_id": "o-1", "workflow": "referral", **known, **fields}
-    return wire.RunState(run_id=run_id, status=status, **given)
+    return RunState(run_id=run_id, status=status, **given)
 
 
-def events(*several: dict[str, Any], run_id: str = "r-1") -> wire.RunEvents:
+def events(*several: dict[str, Any], run_id: str = "r-1") -> RunEvents:
     raw = [
         msgspec.Raw(json.dumps({"run_id": run_id, "seq": n, "timestamp": T, **one}).encode())
         for n, one in enumerate(several)
     ]
-    return wire.RunEvents(run_id=run_id, attempt=1, events=raw)
+    return RunEvents(run_id=run_id, attempt=1, events=raw)
 
 
 START = {
@@ -105,7 +106,7 @@ def test_the_ledger_never_grows_without_end() -> None:
 
 
 def test_what_fits_no_shape_is_not_heard() -> None:
-    odd = wire.RunEvents(run_id="r", attempt=1, events=[msgspec.Raw(b"[]"), msgspec.Raw(b"{}")])
+    odd = RunEvents(run_id="r", attempt=1, events=[msgspec.Raw(b"[]"), msgspec.Raw(b"{}")])
     assert list(decode_events(odd)) == []
     (fact,) = events_from_reply(
         [{**START, "run_id": "r", "seq": 1, "timestamp": T, "output_dataclip": {}}]
@@ -156,8 +157,8 @@ async def test_news_that_nobody_takes_are_a_gap() -> None:
         assert await anext(notifications) == [Gap(), state(), state()]
 
 
-def alert() -> wire.Alert:
-    return wire.Alert(
+def alert() -> Alert:
+    return Alert(
         run_id="r-1",
         order_id="o-1",
         project="p",
@@ -178,7 +179,7 @@ def test_a_change_is_a_line() -> None:
     hostile = state(status="failed", workflow=HOSTILE, error_type="JobError", error_message=HOSTILE)
     assert not set(format_line(hostile)) & set("\x1b\u202e\r\n")
     assert format_line(events(START)) == format_line(alert()) == format_line(Gap()) == ""
-    rejected = wire.OrderState(
+    rejected = OrderState(
         order_id="o",
         project="p",
         workflow="w",

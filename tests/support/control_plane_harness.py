@@ -23,7 +23,22 @@ from worker.fleet.control.unit_of_work import MessageRefused, Outgoing, Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import Failure, Reply
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import (
+    PROTOCOL,
+    Ack,
+    Acks,
+    AssignedRun,
+    Assignment,
+    Attempt,
+    Command,
+    Fetched,
+    Lease,
+    Response,
+    Starts,
+)
 from worker.workflow.load import load
 
 SECOND = 1_000_000
@@ -60,18 +75,18 @@ REGISTRY = _registry()
 class Published:
     """The published messages of a batch, decoded and sorted by kind."""
 
-    replies: list[wire.Reply] = field(default_factory=list)
-    assignments: list[wire.Assignment] = field(default_factory=list)
-    starts: list[wire.Starts] = field(default_factory=list)
-    acks: list[wire.Ack] = field(default_factory=list)
-    fetched: list[wire.Fetched] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    assignments: list[Assignment] = field(default_factory=list)
+    starts: list[Starts] = field(default_factory=list)
+    acks: list[Ack] = field(default_factory=list)
+    fetched: list[Fetched] = field(default_factory=list)
     stored: list[wire.ChunkStored] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    commands: list[wire.Command] = field(default_factory=list)
-    states: list[wire.RunState] = field(default_factory=list)
-    orders: list[wire.OrderState] = field(default_factory=list)
-    events: list[wire.RunEvents] = field(default_factory=list)
-    alerts: list[wire.Alert] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    states: list[RunState] = field(default_factory=list)
+    orders: list[OrderState] = field(default_factory=list)
+    events: list[RunEvents] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
     cleared: list[str] = field(default_factory=list)
@@ -87,24 +102,24 @@ class Published:
         """The statuses that were announced, in order."""
         return [state.status for state in self.states]
 
-    def take_response(self, response: wire.Response) -> None:
+    def take_response(self, response: Response) -> None:
         match response:
-            case wire.Assignment():
+            case Assignment():
                 self.assignments.append(response)
-            case wire.Starts():
+            case Starts():
                 self.starts.append(
-                    wire.Starts(
+                    Starts(
                         started=without_tokens(response.started),
                         refused=without_tokens(response.refused),
                     )
                 )
-            case wire.Fetched():
+            case Fetched():
                 self.fetched.append(response)
             case wire.ChunkStored():
                 self.stored.append(response)
             case wire.MissingContent():
                 self.missing += response.hashes
-            case wire.Acks():
+            case Acks():
                 self.acks += response.acks
 
     def take(self, message: Message) -> None:
@@ -112,11 +127,11 @@ class Published:
             case levels if message.retain and not message.payload:
                 self.cleared.append("/".join(levels))
             case ["clients", _, "rsp"]:
-                self.replies.append(wire.decode(wire.Reply, message.payload))
+                self.replies.append(wire.decode(Reply, message.payload))
             case ["workers", _, "rsp"]:
-                self.take_response(wire.decode(wire.Response, message.payload))  # type: ignore[arg-type]
+                self.take_response(wire.decode(Response, message.payload))  # type: ignore[arg-type]
             case ["workers", _, "cmd"]:
-                command = wire.decode(wire.Command, message.payload)
+                command = wire.decode(Command, message.payload)
                 self.commands.append(
                     msgspec.structs.replace(
                         command,
@@ -126,17 +141,17 @@ class Published:
                 )
             case ["runs", _, "state"]:
                 assert message.retain
-                self.states.append(wire.decode(wire.RunState, message.payload))
+                self.states.append(wire.decode(RunState, message.payload))
             case ["runs", _, "events"]:
-                self.events.append(wire.decode(wire.RunEvents, message.payload))
+                self.events.append(wire.decode(RunEvents, message.payload))
             case ["orders", _, "state"]:
                 assert message.retain
-                self.orders.append(wire.decode(wire.OrderState, message.payload))
+                self.orders.append(wire.decode(OrderState, message.payload))
             case _:
                 raise AssertionError(f"published on an unknown topic: {message.topic}")
 
 
-def without_tokens(attempts: list[wire.Attempt]) -> list[wire.Attempt]:
+def without_tokens(attempts: list[Attempt]) -> list[Attempt]:
     """Leave the tokens out, which a test does not know; the conformance cases check them."""
     return [msgspec.structs.replace(attempt, token="") for attempt in attempts]
 
@@ -260,7 +275,7 @@ class ControlPlaneHarness:
         assert not published.refusals
         return msgspec.json.decode(bytes(reply.ok))
 
-    def failure(self, method: str, **fields: Any) -> wire.Failure:
+    def failure(self, method: str, **fields: Any) -> Failure:
         """Return the failure of a request."""
         (reply,) = self.send(request(method, **fields)).replies
         assert reply.error is not None
@@ -293,20 +308,20 @@ class ControlPlaneHarness:
 
     # --- shorthands ---
 
-    def claimed(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, wire.Lease]:
+    def claimed(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, Lease]:
         """Submit an order whose run a worker claims."""
         self.submit(order_id, **fields)
         worker = FakeWorker(self)
         (assigned,) = worker.claim()
         return worker, assigned.lease
 
-    def started(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, wire.Lease]:
+    def started(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, Lease]:
         """Submit an order whose run a worker starts."""
         worker, lease = self.claimed(order_id, **fields)
         assert worker.start(lease).upto == 0
         return worker, lease
 
-    def ended(self, order_id: str = "o", reason: str = "success") -> tuple[FakeWorker, wire.Lease]:
+    def ended(self, order_id: str = "o", reason: str = "success") -> tuple[FakeWorker, Lease]:
         """Submit an order whose run ends."""
         worker, lease = self.started(order_id)
         assert worker.finish(lease, 1, reason).upto == 1
@@ -326,7 +341,7 @@ class FakeWorker:
 
     def message(self, channel: str, **fields: Any) -> Message:
         if channel == "claim":
-            fields.setdefault("protocol", wire.PROTOCOL)
+            fields.setdefault("protocol", PROTOCOL)
         return to(TOPICS.worker(self.name, channel), fields)
 
     def send(self, channel: str, **fields: Any) -> Published:
@@ -338,7 +353,7 @@ class FakeWorker:
     def will(self) -> Published:
         return self.send("status", incarnation=self.incarnation, online=False)
 
-    def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.AssignedRun]:
+    def claim(self, demand: int = 1, claim_id: str = "") -> list[AssignedRun]:
         """Claim runs. Return those that are assigned at once."""
         id = claim_id or f"claim-{next(self._bench.numbers)}"
         # A worker repeats a claim as it is, or raises it.
@@ -351,30 +366,30 @@ class FakeWorker:
         runs = [run for assignment in published.assignments for run in assignment.runs]
         return [msgspec.structs.replace(run, plan=self._bench.plans[run.plan_id]) for run in runs]
 
-    def request_start(self, *leases: wire.Lease) -> Published:
+    def request_start(self, *leases: Lease) -> Published:
         """Request to execute claimed runs."""
         return self.send("start", incarnation=self.incarnation, leases=list(leases))
 
-    def reports(self, lease: wire.Lease, *events: dict[str, Any]) -> Message:
+    def reports(self, lease: Lease, *events: dict[str, Any]) -> Message:
         return self.message("reports", number=1, runs=[{"lease": lease, "events": list(events)}])
 
-    def report(self, lease: wire.Lease, *events: dict[str, Any]) -> Published:
+    def report(self, lease: Lease, *events: dict[str, Any]) -> Published:
         return self._bench.send(self.reports(lease, *events))
 
-    def acked(self, lease: wire.Lease, *events: dict[str, Any]) -> wire.Ack:
+    def acked(self, lease: Lease, *events: dict[str, Any]) -> Ack:
         (ack,) = self.report(lease, *events).acks
         return ack
 
-    def start(self, lease: wire.Lease) -> wire.Ack:
+    def start(self, lease: Lease) -> Ack:
         return self.acked(lease, event(lease.run_id, 0, "run:start"))
 
-    def finish(self, lease: wire.Lease, seq: int = 1, reason: str = "success") -> wire.Ack:
+    def finish(self, lease: Lease, seq: int = 1, reason: str = "success") -> Ack:
         return self.acked(lease, event(lease.run_id, seq, "run:complete", reason=reason))
 
-    def heartbeat(self, *leases: wire.Lease) -> Published:
+    def heartbeat(self, *leases: Lease) -> Published:
         return self.send("beat", incarnation=self.incarnation, leases=list(leases))
 
-    def release(self, *leases: wire.Lease) -> Published:
+    def release(self, *leases: Lease) -> Published:
         return self.send("release", incarnation=self.incarnation, leases=list(leases))
 
 

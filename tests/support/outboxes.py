@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Ack, Acks, Lease, Reports
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import ReportSender
 
 
-def lease(run_id: str = "r", attempt: int = 1) -> wire.Lease:
-    return wire.Lease(run_id=run_id, attempt=attempt, token="token-000001")
+def lease(run_id: str = "r", attempt: int = 1) -> Lease:
+    return Lease(run_id=run_id, attempt=attempt, token="token-000001")
 
 
 def event(seq: int, size: int = 0) -> bytes:
@@ -33,14 +33,14 @@ def dead_letters(outbox_folder: Path) -> list[str]:
     return files(outbox_folder / "dead-letter")
 
 
-def acks(number: int, *upto: int, refused: str = "", run_id: str = "r") -> wire.Acks:
-    return wire.Acks(
+def acks(number: int, *upto: int, refused: str = "", run_id: str = "r") -> Acks:
+    return Acks(
         number=number,
-        acks=[wire.Ack(run_id=run_id, attempt=1, upto=one, refused=refused) for one in upto],
+        acks=[Ack(run_id=run_id, attempt=1, upto=one, refused=refused) for one in upto],
     )
 
 
-def sent(reports: wire.Reports | None) -> list[tuple[str, list[bytes]]]:
+def sent(reports: Reports | None) -> list[tuple[str, list[bytes]]]:
     assert reports is not None
     return [(run.lease.run_id, [bytes(raw) for raw in run.events]) for run in reports.runs]
 

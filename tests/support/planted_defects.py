@@ -24,7 +24,15 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.queue import ProjectQueue, QueuePlace
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Outgoing, UnitOfWork
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert
+from worker.fleet.messaging.worker_protocol import (
+    Acks,
+    AssignedRun,
+    Assignment,
+    Claim,
+    Lease,
+    Starts,
+)
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox, RunOutbox
@@ -54,14 +62,14 @@ _PUBLISH_ORDER_STATE, _QUEUES = UnitOfWork.publish_order_state, Transaction.queu
 
 
 def execute_at_once(patch: pytest.MonkeyPatch) -> None:
-    def on_assignment(worker: FleetWorker, assignment: wire.Assignment) -> None:
+    def on_assignment(worker: FleetWorker, assignment: Assignment) -> None:
         _ON_ASSIGNMENT(worker, assignment)
         for run in assignment.runs:
             key = attempt_key(run.lease)
             if key in worker._claimed and key not in worker._runs:
                 worker._execute_started(run, 0.0)
 
-    def on_starts(worker: FleetWorker, starts: wire.Starts) -> None:
+    def on_starts(worker: FleetWorker, starts: Starts) -> None:
         worker._claimed.answer(starts, 0.0)
 
     patch.setattr(FleetWorker, "_on_assignment", on_assignment)
@@ -91,7 +99,7 @@ def first_project_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def alerts_once(patch: pytest.MonkeyPatch) -> None:
-    async def until_delivered(self: AlertDispatcher, channel: str, alert: wire.Alert) -> None:
+    async def until_delivered(self: AlertDispatcher, channel: str, alert: Alert) -> None:
         try:
             await self._publish(alert)
         except Exception as error:
@@ -102,7 +110,7 @@ def alerts_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def outbox_blocked(patch: pytest.MonkeyPatch) -> None:
-    def acknowledge(self: ReportSender, acks: wire.Acks) -> list[Refusal]:
+    def acknowledge(self: ReportSender, acks: Acks) -> list[Refusal]:
         if acks.refused or any(ack.set_aside for ack in acks.acks):
             return []
         return _ACKNOWLEDGE(self, acks)
@@ -129,15 +137,15 @@ def no_heartbeats(patch: pytest.MonkeyPatch) -> None:
 
 
 def claim_once(patch: pytest.MonkeyPatch) -> None:
-    def send_claim(self: FleetWorker, demand: int, *, repeated: bool = False) -> None:
-        if not repeated:
-            _SEND_CLAIM(self, demand)
+    def send_claim(self: FleetWorker, claim: Claim) -> None:
+        if not claim.repeated:
+            _SEND_CLAIM(self, claim)
 
     patch.setattr(FleetWorker, "_send_claim", send_claim)
 
 
 def start_once(patch: pytest.MonkeyPatch) -> None:
-    def due(self: ClaimedRuns, free: int, now: float, *, repeat: bool = False) -> list[wire.Lease]:
+    def due(self: ClaimedRuns, free: int, now: float, *, repeat: bool = False) -> list[Lease]:
         asked = {key for key, run in self._runs.items() if run.requested_at is not None}
         leases = _DUE(self, free, now, repeat=repeat)
         return [lease for lease in leases if attempt_key(lease) not in asked]
@@ -151,14 +159,14 @@ def reports_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def execute_refused_starts(patch: pytest.MonkeyPatch) -> None:
-    def answer(self: ClaimedRuns, starts: wire.Starts, now: float) -> list[wire.AssignedRun]:
-        return _ANSWER(self, wire.Starts(started=[*starts.started, *starts.refused]), now)
+    def answer(self: ClaimedRuns, starts: Starts, now: float) -> list[AssignedRun]:
+        return _ANSWER(self, Starts(started=[*starts.started, *starts.refused]), now)
 
     patch.setattr(ClaimedRuns, "answer", answer)
 
 
 def lease_without_token(patch: pytest.MonkeyPatch) -> None:
-    def check(uow: UnitOfWork, run: Any, worker: str, lease: wire.Lease) -> LeaseCheck:
+    def check(uow: UnitOfWork, run: Any, worker: str, lease: Lease) -> LeaseCheck:
         leased = run is not None and run.leased
         return LeaseCheck.VALID if leased else LeaseCheck.STALE
 
@@ -170,7 +178,7 @@ def starts_of_ended_runs(patch: pytest.MonkeyPatch) -> None:
 
 
 def hand_back_requested(patch: pytest.MonkeyPatch) -> None:
-    def hand_back(self: ClaimedRuns, now: float, *, all: bool = False) -> list[wire.Lease]:
+    def hand_back(self: ClaimedRuns, now: float, *, all: bool = False) -> list[Lease]:
         stuck = [
             run.assigned.lease
             for run in self._runs.values()
@@ -226,8 +234,8 @@ def outbox_not_recovered(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_acknowledgement(patch: pytest.MonkeyPatch) -> None:
-    def acknowledge(self: ReportSender, acks: wire.Acks) -> list[Refusal]:
-        return _ACKNOWLEDGE(self, wire.Acks(number=self._number, acks=acks.acks))
+    def acknowledge(self: ReportSender, acks: Acks) -> list[Refusal]:
+        return _ACKNOWLEDGE(self, Acks(number=self._number, acks=acks.acks))
 
     patch.setattr(ReportSender, "acknowledge", acknowledge)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.core.events import AnyEvent, RunComplete, RunLog, RunStart, StepComplete, StepStart
 from worker.core.outcome import StepError
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun
 
 Receive = Callable[[AnyEvent], None]
 
@@ -17,7 +17,7 @@ Receive = Callable[[AnyEvent], None]
 class EventSender:
     """Sender of the events of a run, which it numbers."""
 
-    def __init__(self, run: wire.AssignedRun, receive: Receive) -> None:
+    def __init__(self, run: AssignedRun, receive: Receive) -> None:
         self._run_id = run.lease.run_id
         self._receive = receive
         self._seq = 0
@@ -54,7 +54,7 @@ class LoggingExecutor:
         self._rate = rate
         self.ended = 0.0
 
-    async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
+    async def execute(self, run: AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
         sender = EventSender(run, receive)
         sender.begin("burst", "a")
         began = time.monotonic()
@@ -73,7 +73,7 @@ class HostileExecutor:
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
 
-    async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
+    async def execute(self, run: AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
         sender = EventSender(run, receive)
         every = " ".join(self._texts.values())
         sender.begin(every, every, every)

@@ -18,8 +18,9 @@ import pytest
 from worker.fleet.control import alerts
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert
 
-ALERT = wire.Alert(
+ALERT = Alert(
     run_id="r", order_id="o", project="p", workflow="w", status="exception", at=1,
     error_type="OomError", error_message="é",
 )  # fmt: skip
@@ -80,13 +81,13 @@ class Dispatch:
 
     def __init__(self, **channels: str) -> None:
         self.log = RecordingLog()
-        self.published: list[wire.Alert] = []
+        self.published: list[Alert] = []
         self.bus_failures = 0
         self.records: list[tuple[set[str], bool]] = []
         notifier = AlertNotifier(**channels)
         self.dispatcher = AlertDispatcher(notifier, self.publish, self.record, self.log)
 
-    async def publish(self, alert: wire.Alert) -> None:
+    async def publish(self, alert: Alert) -> None:
         if self.bus_failures:
             self.bus_failures -= 1
             raise ConnectionError("not connected")

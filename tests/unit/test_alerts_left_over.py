@@ -15,6 +15,7 @@ from worker.fleet.control.service import ControlPlane
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker, LocalBus
+from worker.fleet.messaging.state_messages import Alert
 
 LOG: Any = DiscardingLog()
 
@@ -34,7 +35,7 @@ async def published(bus: LocalBus, number: int) -> list[str]:
     ids: list[str] = []
     while len(ids) < number:
         messages = [each for each in await bus.receive() if isinstance(each, Message)]
-        ids += [wire.decode(wire.Alert, message.payload).run_id for message in messages]
+        ids += [wire.decode(Alert, message.payload).run_id for message in messages]
     return ids
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun, Attempt, Lease, Starts, attempt_of
 from worker.fleet.worker.claimed_runs import MAX_HOLD_S, REPEAT_START_S, ClaimedRuns
 
 
-def assigned(id: str, token: str = "token-000001") -> wire.AssignedRun:
-    return wire.AssignedRun(
-        lease=wire.Lease(run_id=id, attempt=1, token=token),
+def assigned(id: str, token: str = "token-000001") -> AssignedRun:
+    return AssignedRun(
+        lease=Lease(run_id=id, attempt=1, token=token),
         lease_s=10.0, payload_limit=10**6, order_id="o", plan_id="p",
         plan=wire.NULL, input=wire.NULL, options=wire.RunOptions(),
     )  # fmt: skip
@@ -23,15 +24,15 @@ def claimed(*ids: str, capacity: int = 2) -> ClaimedRuns:
     return runs
 
 
-def ids(leases: list[wire.Lease]) -> list[str]:
+def ids(leases: list[Lease]) -> list[str]:
     return [lease.run_id for lease in leases]
 
 
-def starts(*ids: str, refused: tuple[str, ...] = ()) -> wire.Starts:
-    def attempts(of: tuple[str, ...]) -> list[wire.Attempt]:
-        return [wire.Attempt(run_id=id, attempt=1) for id in of]
+def starts(*ids: str, refused: tuple[str, ...] = ()) -> Starts:
+    def attempts(of: tuple[str, ...]) -> list[Attempt]:
+        return [Attempt(run_id=id, attempt=1) for id in of]
 
-    return wire.Starts(started=attempts(ids), refused=attempts(refused))
+    return Starts(started=attempts(ids), refused=attempts(refused))
 
 
 def test_a_start_is_requested_for_each_free_slot_in_order() -> None:
@@ -92,8 +93,8 @@ def test_a_response_about_an_earlier_lease_of_the_same_attempt_is_ignored() -> N
     runs = ClaimedRuns(1)
     present = assigned("a", "the-present-token")
     runs.add(present, 0.0)
-    older = wire.Attempt(run_id="a", attempt=1, token="an-older-token")
+    older = Attempt(run_id="a", attempt=1, token="an-older-token")
     runs.due(1, 0.0)
-    assert runs.answer(wire.Starts(refused=[older]), 0.1) == [] and len(runs) == 1
-    assert runs.answer(wire.Starts(started=[older]), 0.1) == [] and len(runs) == 1
-    assert runs.answer(wire.Starts(started=[wire.attempt_of(present.lease)]), 0.1) == [present]
+    assert runs.answer(Starts(refused=[older]), 0.1) == [] and len(runs) == 1
+    assert runs.answer(Starts(started=[older]), 0.1) == [] and len(runs) == 1
+    assert runs.answer(Starts(started=[attempt_of(present.lease)]), 0.1) == [present]

@@ -18,7 +18,7 @@ from worker.cli.options import Option
 from worker.cli.query_filters import print_remaining
 from worker.errors import UsageError
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 
 
 def leaves(path: str = "", group: click.Command = cli) -> Iterator[tuple[str, click.Command]]:

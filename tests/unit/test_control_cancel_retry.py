@@ -8,14 +8,14 @@ import pytest
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event, request
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun, Attempt, Command
 from worker.workflow.load import load
 
 LEASE_S = Settings().lease_s
 
 
-def attempt(run_id: str, number: int = 1) -> wire.Attempt:
-    return wire.Attempt(run_id=run_id, attempt=number)
+def attempt(run_id: str, number: int = 1) -> Attempt:
+    return Attempt(run_id=run_id, attempt=number)
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def test_the_worker_of_a_leased_run_gets_a_command_and_confirms(
 ) -> None:
     worker, lease = getattr(harness, phase)()
     published = harness.send(request("cancel", id="o-1"))
-    assert published.commands == [wire.Command(cancel=[attempt("o-1")])] and not published.states
+    assert published.commands == [Command(cancel=[attempt("o-1")])] and not published.states
     published = worker.report(
         lease, *[event("o-1", n, "run:complete", reason="cancel") for n in (0, 1)][-_next(phase) :]
     )
@@ -49,7 +49,7 @@ def test_a_heartbeat_repeats_a_cancel_command_that_was_lost(harness: ControlPlan
     worker, lease = harness.started()
     harness.call("cancel", id="o")
     harness.restart()
-    assert worker.heartbeat(lease).commands == [wire.Command(cancel=[attempt("o-1")])]
+    assert worker.heartbeat(lease).commands == [Command(cancel=[attempt("o-1")])]
     assert harness.status() == "running"
 
 
@@ -242,7 +242,7 @@ def mended(*steps: str) -> WorkflowRegistry:
     return registry
 
 
-def _steps(run: wire.AssignedRun) -> list[str]:
+def _steps(run: AssignedRun) -> list[str]:
     plan = msgspec.json.decode(bytes(run.plan))
     return [step["id"] for step in plan["workflow"]["steps"]]
 

@@ -7,14 +7,14 @@ import pytest
 from tests.support.control_plane_harness import SECOND, ControlPlaneHarness, FakeWorker
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Lease
 
 LEASE_S = Settings().lease_s
 HOUR = 3600 * SECOND
 JUMPS = pytest.mark.parametrize("jump_s", [-3600, -60, -2, 2, 60, 3600])
 
 
-def beat(harness: ControlPlaneHarness, worker: FakeWorker, lease: wire.Lease) -> list[str]:
+def beat(harness: ControlPlaneHarness, worker: FakeWorker, lease: Lease) -> list[str]:
     """Let a lease pass with heartbeats; return the statuses that were published."""
     statuses = []
     for _ in range(8):

@@ -16,7 +16,7 @@ from tests.support.control_plane_harness import (
 )
 from worker.errors import LoadError
 from worker.fleet.control.policy import Policy, ProjectLimits
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Lease
 from worker.replay.fleet_history import import_history, is_history
 from worker.replay.record_runs import erase_recordings
 from worker.replay.recording import read_recording
@@ -25,7 +25,7 @@ from worker.util.json import dumps
 SECRET = "Amina Diallo"
 
 
-def end(harness: ControlPlaneHarness, order_id: str = "o", **fields: Any) -> wire.Lease:
+def end(harness: ControlPlaneHarness, order_id: str = "o", **fields: Any) -> Lease:
     """Let an order end whose states, logs and error are about a person."""
     reason = fields.pop("reason", "fail")
     worker, lease = harness.claimed(order_id, input={"data": SECRET}, **fields)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker
 from worker.fleet.control.lifecycle import ATTEMPTS
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Attempt, Command
 
 LEASE_S = Settings().lease_s
 DISCONNECT_GRACE_S = Settings().disconnect_grace_s
 
 
-def attempt(run_id: str, number: int = 1) -> wire.Attempt:
-    return wire.Attempt(run_id=run_id, attempt=number)
+def attempt(run_id: str, number: int = 1) -> Attempt:
+    return Attempt(run_id=run_id, attempt=number)
 
 
 # --- leases ---------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_a_heartbeat_of_a_run_that_has_ended_gets_the_command_to_abandon_it(
     worker, lease = harness.started()
     harness.wait(LEASE_S)
     before = harness.dump()
-    assert worker.heartbeat(lease).commands == [wire.Command(abandon=[attempt("o-1")])]
+    assert worker.heartbeat(lease).commands == [Command(abandon=[attempt("o-1")])]
     assert harness.dump() == before
 
 
@@ -167,7 +167,7 @@ def test_the_birth_of_a_newer_incarnation_shortens_what_the_older_had(
     new = FakeWorker(harness, incarnation="i2")
     new.birth()
     assert harness.wait(DISCONNECT_GRACE_S + 0.5).statuses == ["lost"]
-    assert new.heartbeat(lease).commands == [wire.Command(abandon=[attempt("o-1")])]
+    assert new.heartbeat(lease).commands == [Command(abandon=[attempt("o-1")])]
 
 
 def test_a_birth_again_takes_nothing_away(harness: ControlPlaneHarness) -> None:

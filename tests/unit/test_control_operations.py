@@ -19,7 +19,7 @@ from tests.support.control_plane_harness import (
 from worker.fleet.control.policy import ClientRights, Policy
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.workflow.load import load
 
 
@@ -242,4 +242,4 @@ def test_pages_follow_each_other(harness: ControlPlaneHarness) -> None:
         seen += [order["order_id"] for order in page]
         query |= {"before": page[-1]["created"], "beyond": page[-1]["order_id"]}
     assert seen == [f"o{n}" for n in reversed(range(7))]
-    assert wire.OrderQuery().limit == 50
+    assert OrderQuery().limit == 50

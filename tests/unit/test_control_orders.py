@@ -16,6 +16,7 @@ from tests.support.control_plane_harness import (
     to,
 )
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Lease
 
 
 def test_an_order_waits_with_one_run(harness: ControlPlaneHarness) -> None:
@@ -90,7 +91,7 @@ def test_ids_may_be_as_long_as_they_can_be(harness: ControlPlaneHarness) -> None
     given = FakeWorker(harness).claim(2)
     assert [run.order_id for run in given] == ids
     for run in given:
-        wire.decode(wire.Lease, wire.encode(run.lease))
+        wire.decode(Lease, wire.encode(run.lease))
 
 
 def test_an_order_that_has_the_id_of_a_run_is_a_conflict(harness: ControlPlaneHarness) -> None:

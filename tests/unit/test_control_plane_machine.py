@@ -25,8 +25,9 @@ from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.state_messages import RunState
+from worker.fleet.messaging.worker_protocol import AssignedRun, Lease
 
 POLICY = Policy(projects={"small": ProjectLimits(concurrent=3, workflows={"flow": 1})})
 LEASE_S = Settings().lease_s
@@ -39,7 +40,7 @@ class Attempt:
     """A lease that a worker was given, and the events of it that it has to report."""
 
     worker: str
-    lease: wire.Lease
+    lease: Lease
     end: str = "success"
     length: int = 4
     acked: int = -1
@@ -88,7 +89,7 @@ class Fleet(RuleBasedStateMachine):
             assert len(set(self.alerts)) == len(self.alerts), "an alert was published twice"
         return published
 
-    def _assigned(self, run: wire.AssignedRun) -> None:
+    def _assigned(self, run: AssignedRun) -> None:
         lease = run.lease
         known = self.tokens.get((lease.run_id, lease.attempt), lease.token)
         # An attempt that was handed back has not begun: the next lease of the run is of it too.
@@ -101,7 +102,7 @@ class Fleet(RuleBasedStateMachine):
             length = 2 + len(self.attempts) % 3
             self.attempts.append(Attempt(str(mine[0]["worker"]), lease, end, length))
 
-    def _announced(self, state: wire.RunState) -> None:
+    def _announced(self, state: RunState) -> None:
         before = self.announced.setdefault(state.run_id, [])
         final = [status for status in before if status in FINAL]
         assert all(status == state.status for status in final), "a final status has changed"

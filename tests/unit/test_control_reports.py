@@ -10,12 +10,13 @@ from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker,
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.worker_protocol import Ack, Acks, Attempt, Command, Lease, Response
 
 LEASE_S = Settings().lease_s
 
 
-def attempt(run_id: str, number: int = 1) -> wire.Attempt:
-    return wire.Attempt(run_id=run_id, attempt=number)
+def attempt(run_id: str, number: int = 1) -> Attempt:
+    return Attempt(run_id=run_id, attempt=number)
 
 
 # --- order and repetition -------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def test_a_run_goes_from_pending_over_running_to_its_end(harness: ControlPlaneHa
         lease, event("o-1", 1), event("o-1", 2, "run:complete", reason="fail")
     )
     assert (published.statuses, published.ended) == (["failed"], {"failed": 1})
-    assert published.acks == [wire.Ack(run_id="o-1", attempt=1, upto=2)]
+    assert published.acks == [Ack(run_id="o-1", attempt=1, upto=2)]
     assert [order["status"] for order in harness.call("orders")] == ["failed"]
 
 
@@ -51,7 +52,7 @@ def test_the_same_report_twice_is_acknowledged_twice_and_kept_once(
     first = worker.report(lease, *events)
     before = harness.dump()
     again = worker.report(lease, *events)
-    assert again.acks == first.acks == [wire.Ack(run_id="o-1", attempt=1, upto=1)]
+    assert again.acks == first.acks == [Ack(run_id="o-1", attempt=1, upto=1)]
     assert len(first.events) == 1 and not again.events and not again.states
     assert harness.dump() == before
 
@@ -60,7 +61,7 @@ def test_the_last_report_twice_is_acknowledged_twice(harness: ControlPlaneHarnes
     worker, lease = harness.ended()
     before = harness.dump()
     for _ in range(2):
-        assert worker.finish(lease, 1) == wire.Ack(run_id="o-1", attempt=1, upto=1)
+        assert worker.finish(lease, 1) == Ack(run_id="o-1", attempt=1, upto=1)
     assert harness.dump() == before
 
 
@@ -175,13 +176,13 @@ def test_a_forged_lease_is_refused_and_changes_nothing(
     before = harness.dump()
     _forge(harness, FakeWorker(harness, "south"), lease)
     for changed in ({"token": "token-forged"}, {"attempt": 2}):
-        _forge(harness, worker, wire.Lease(**{**_fields(lease), **changed}))
-    _forge(harness, worker, wire.Lease(**{**_fields(lease), "run_id": "other"}), "unknown")
+        _forge(harness, worker, Lease(**{**_fields(lease), **changed}))
+    _forge(harness, worker, Lease(**{**_fields(lease), "run_id": "other"}), "unknown")
     assert harness.dump() == before
 
 
 def _forge(
-    harness: ControlPlaneHarness, worker: FakeWorker, false: wire.Lease, kind: str = "forged"
+    harness: ControlPlaneHarness, worker: FakeWorker, false: Lease, kind: str = "forged"
 ) -> None:
     """Send every message that a worker can send with a lease that is not its own."""
     for seq in (0, 1, 5):
@@ -192,10 +193,10 @@ def _forge(
     assert worker.release(false).kinds == [kind]
     beaten = worker.heartbeat(false)
     assert beaten.kinds == [kind]
-    assert beaten.commands == [wire.Command(abandon=[attempt(false.run_id, false.attempt)])]
+    assert beaten.commands == [Command(abandon=[attempt(false.run_id, false.attempt)])]
 
 
-def _fields(lease: wire.Lease) -> dict[str, Any]:
+def _fields(lease: Lease) -> dict[str, Any]:
     return {name: getattr(lease, name) for name in lease.__struct_fields__}
 
 
@@ -260,7 +261,7 @@ def test_a_message_of_reports_that_cannot_be_read_has_a_response_with_its_number
     outgoing = harness.processor.process([Message(topic=topic, payload=deep)], harness.now)
     assert [refusal.kind for refusal in outgoing.refusals] == ["malformed"]
     (response,) = outgoing.messages
-    assert wire.decode(wire.Response, response.payload) == wire.Acks(  # type: ignore[arg-type]
+    assert wire.decode(Response, response.payload) == Acks(  # type: ignore[arg-type]
         number=7, acks=[], refused="malformed: nested too deeply"
     )
     assert harness.status() == "running"

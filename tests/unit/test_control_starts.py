@@ -7,16 +7,17 @@ import pytest
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Attempt, Lease, Starts
 
 LEASE_S = Settings().lease_s
 
 
-def attempt(run_id: str = "o-1", number: int = 1) -> wire.Attempt:
-    return wire.Attempt(run_id=run_id, attempt=number)
+def attempt(run_id: str = "o-1", number: int = 1) -> Attempt:
+    return Attempt(run_id=run_id, attempt=number)
 
 
-STARTED = [wire.Starts(started=[attempt()])]
-REFUSED = [wire.Starts(refused=[attempt()])]
+STARTED = [Starts(started=[attempt()])]
+REFUSED = [Starts(refused=[attempt()])]
 
 
 def test_a_start_is_confirmed_and_the_run_is_running(harness: ControlPlaneHarness) -> None:
@@ -61,7 +62,7 @@ def test_a_claim_whose_request_never_arrived_is_pending_and_refused_to_its_first
     second = FakeWorker(harness, "south")
     (again,) = second.claim()
     assert first.request_start(lease).starts == REFUSED
-    assert second.request_start(again.lease).starts == [wire.Starts(started=[attempt("o-1", 2)])]
+    assert second.request_start(again.lease).starts == [Starts(started=[attempt("o-1", 2)])]
 
 
 def test_a_start_that_is_late_but_before_anybody_noticed_renews_the_lease(
@@ -84,13 +85,13 @@ def test_a_run_that_is_to_be_cancelled_does_not_start(harness: ControlPlaneHarne
 def test_the_lease_of_another_starts_nothing(harness: ControlPlaneHarness, field: str) -> None:
     worker, lease = harness.claimed()
     wrong = {"token": "token-999999", "attempt": 2, "run_id": "o-2"}[field]
-    forged = wire.decode(wire.Lease, wire.encode({**_fields(lease), field: wrong}))
+    forged = wire.decode(Lease, wire.encode({**_fields(lease), field: wrong}))
     assert worker.request_start(forged).starts[0].started == []
     assert FakeWorker(harness, "south").request_start(lease).starts == REFUSED
     assert harness.status() == "pending"
 
 
-def _fields(lease: wire.Lease) -> dict[str, object]:
+def _fields(lease: Lease) -> dict[str, object]:
     return {name: getattr(lease, name) for name in lease.__struct_fields__}
 
 

@@ -12,7 +12,7 @@ from tests.support.control_plane_harness import (
     event,
 )
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Lease
 
 
 def run_events(run_id: str, start: int, end: int) -> list[dict[str, object]]:
@@ -82,7 +82,7 @@ def test_a_run_that_its_worker_cuts_short_is_lost_at_once_with_that_reason(
 
 def test_a_claimed_run_cannot_be_cut_short(harness: ControlPlaneHarness) -> None:
     worker, lease = harness.claimed()
-    forged = wire.Lease(run_id=lease.run_id, attempt=1, token="token-999999")
+    forged = Lease(run_id=lease.run_id, attempt=1, token="token-999999")
     for aborted in (lease, forged):
         assert not worker.send("release", incarnation="i1", leases=[], aborted=[aborted]).states
     assert harness.status() == "pending"

@@ -25,6 +25,7 @@ from worker.fleet.control.triggers.deploying import check_registry
 from worker.fleet.control.triggers.validation import cycle_of, parse_json_path
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Reply
 from worker.fleet.messaging.topics import covers, has_unsent_characters, overlap
 from worker.fleet.messaging.trigger_messages import MqttTrigger
 from worker.fleet.project_files import read_project
@@ -108,7 +109,7 @@ def test_names_of_other_projects_are_not_listed(operator: ControlPlaneHarness) -
     rights = ClientRights(may=frozenset(("submit", "read")), projects=frozenset(("north",)))
     operator.restart(policy=Policy(clients={"ann": rights, "all": ClientRights(may=rights.may)}))
 
-    def ask(client: str, method: str, **fields: Any) -> wire.Reply:
+    def ask(client: str, method: str, **fields: Any) -> Reply:
         (reply,) = operator.send(to(TOPICS.request(method, client), fields, reply_to=ME)).replies
         return reply
 

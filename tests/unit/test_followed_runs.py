@@ -13,6 +13,7 @@ from worker.fleet.client import Client
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.state_messages import RunEvents, RunState
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.notifications import Subscribers
 
@@ -73,12 +74,12 @@ def test_an_older_state_does_not_replace_a_newer_one(revision: int, status: Stat
 
 def events_of(run_id: str, *seqs: int) -> Message:
     events = [msgspec.Raw(msgspec.json.encode({"seq": seq})) for seq in seqs]
-    payload = wire.encode(wire.RunEvents(run_id=run_id, attempt=1, events=events))
+    payload = wire.encode(RunEvents(run_id=run_id, attempt=1, events=events))
     return Message(topic=TOPICS.run(run_id, "events"), payload=payload)
 
 
 def state_of(run_id: str, status: Status, *, revision: int = 1) -> Message:
-    state = wire.RunState(
+    state = RunState(
         run_id=run_id, order_id="o", number=1, attempt=1, priority=0, created=1, project="p",
         workflow="w", status=status.value, revision=revision,
     )  # fmt: skip

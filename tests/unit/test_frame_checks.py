@@ -106,6 +106,7 @@ WRONG = [
     (DONE, {"job_id": "b"}),
     (DONE, {"next": ["a"]}),
     (DONE, {"next": "b"}),
+    (DONE, {"next": ["b", "b"]}),
     (DONE, {"reason": "banana"}),
     (DONE, {"reason": "lost"}),
     (DONE, {"reason": "fail"}),

@@ -15,8 +15,8 @@ from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.row_invariants import problem_of_order, problem_of_run
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message, problem_of
+from worker.fleet.messaging.worker_protocol import Lease
 from worker.fleet.metrics import invariants_metric
 from worker.fleet.worker.outbox import Outbox
 from worker.util import invariant_checks
@@ -93,7 +93,7 @@ def test_invariants_of_rows(harness: ControlPlaneHarness) -> None:
 
 def test_an_acknowledgement_of_what_was_never_sent_is_counted(tmp_path: Path) -> None:
     box = Outbox(tmp_path / "outbox")
-    run = box.open(wire.Lease(run_id="r", attempt=1, token="a-token-of-r"))
+    run = box.open(Lease(run_id="r", attempt=1, token="a-token-of-r"))
     run.add(b'{"seq":0}', last=False)
     run.acknowledge(0)
     assert not invariant_checks.broken

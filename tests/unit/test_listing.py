@@ -8,15 +8,23 @@ from typing import Any
 
 import pytest
 
-from tests.support.control_plane_harness import REGISTRY, TOPICS, ControlPlaneHarness
+from tests.support.control_plane_harness import (
+    REGISTRY,
+    TOPICS,
+    ControlPlaneHarness,
+    decode_outgoing,
+    request,
+    submission,
+)
 from tests.support.databases import memory_store
 from worker.fleet.client import Client
+from worker.fleet.control import query_budget
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store import listing
 from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
 from worker.fleet.messaging.in_memory import LocalBroker
-from worker.fleet.messaging.messages import OrderQuery, RunQuery
 from worker.sinks.log import stderr_logger
 
 PART = 3
@@ -122,7 +130,65 @@ def test_a_change_of_many_goes_on_where_a_part_has_none_that_match(
     assert harness.status("order-9") == "cancelled"
 
 
-async def test_a_client_asks_for_all_parts() -> None:
+@pytest.mark.parametrize(
+    ("method", "fields"), [("orders", {}), ("runs", {}), ("count", {}), ("bulk", {"dry_run": True})]
+)
+def test_a_request_without_parts_looks_through_a_bounded_number_of_rows(
+    harness: ControlPlaneHarness,
+    method: str,
+    fields: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error, as a part of the rows would look like all of them to an earlier client."""
+    _fill(harness)
+    query = {"search": "order-0", **fields}
+    if method == "bulk":
+        query |= {"action": "cancel", "batch": "b"}
+    harness.call(method, **query)
+    monkeypatch.setattr(listing, "PART_ROWS", 2)
+    failure = harness.failure(method, **query)
+    assert failure.code == "too_large"
+    assert "rows to look through: narrow the query" in failure.message
+
+
+def test_searches_take_a_share_of_a_batch_and_the_others_wait_for_the_next(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to have one sender's searches delay another's orders."""
+    _fill(harness)
+    monkeypatch.setattr(query_budget, "MAX_COST", 2 * PART)
+    searches = [request("orders", search="nothing", partial=True) for _ in range(5)]
+    outgoing = harness.processor.process([*searches, submission("after")], harness.now)
+    submitted, *answered = decode_outgoing(outgoing).replies
+    assert submitted.error is None and b'"after"' in bytes(submitted.ok)
+    assert (len(answered), outgoing.postponed) == (2, searches[2:])
+    rest = harness.processor.process(outgoing.postponed, harness.now)
+    assert (len(rest.messages), rest.postponed) == (2, searches[4:])
+
+
+def test_large_replies_count_as_rows(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to fill the memory with the replies of one batch."""
+    harness.submit("large", input={"data": "x" * 20_000})
+    monkeypatch.setattr(query_budget, "MAX_COST", 30)
+    outgoing = harness.processor.process([request("input", id="large")] * 5, harness.now)
+    assert (len(outgoing.messages), len(outgoing.postponed)) == (2, 3)
+
+
+def test_queries_that_wait_are_bounded(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_budget, "MAX_COST", 1)
+    monkeypatch.setattr(query_budget, "MAX_WAITING_BYTES", 3_500)
+    outgoing = harness.processor.process([request("orders")] * 9, harness.now)
+    assert (len(outgoing.messages), len(outgoing.postponed)) == (1, 3)
+    assert [refusal.kind for refusal in outgoing.refusals] == ["busy"] * 5
+
+
+async def test_a_client_asks_for_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each search takes the share of a batch.
+    monkeypatch.setattr(query_budget, "MAX_COST", PART)
     broker = LocalBroker()
     with memory_store(Store) as store:
         _fill(ControlPlaneHarness(store))
@@ -133,6 +199,8 @@ async def test_a_client_asks_for_all_parts() -> None:
         async with asyncio.timeout(20), Client(broker.bus(), TOPICS) as client:
             orders = await client.orders(OrderQuery(search="order-0"))
             assert [order["order_id"] for order in orders] == ["order-0"]
+            searches = [client.orders(OrderQuery(search="order-0")) for _ in range(20)]
+            assert await asyncio.gather(*searches) == [orders] * 20
             assert len(await client.orders(OrderQuery(tag="odd", limit=4))) == 4
             assert len(await client.runs(RunQuery(tag="odd"))) == 5
             assert await client.count(OrderQuery(search="order", before=1, limit=2)) == COUNT

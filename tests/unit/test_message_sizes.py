@@ -24,6 +24,7 @@ from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Reply
 from worker.fleet.messaging.content import (
     CHUNK_WINDOW,
     ContentDownload,
@@ -34,6 +35,7 @@ from worker.fleet.messaging.content import (
     joined,
     ref_of,
 )
+from worker.fleet.messaging.worker_protocol import AssignedRun
 from worker.fleet.worker.content_fetcher import PlanCache, RunContents
 
 LIMIT = 16 * 1024
@@ -95,13 +97,13 @@ def test_a_download_of_any_size_or_of_more_than_its_size_takes_no_bytes(size: in
     assert download.offset == 0
 
 
-def send_chunk(harness: ControlPlaneHarness, chunk: wire.Chunk, reply_to: str = ME) -> wire.Reply:
+def send_chunk(harness: ControlPlaneHarness, chunk: wire.Chunk, reply_to: str = ME) -> Reply:
     message = to(TOPICS.request("chunk"), wire.encode(chunk), reply_to=reply_to)
     (reply,) = harness.send(message).replies
     return reply
 
 
-def send_order(harness: ControlPlaneHarness, order: dict[str, Any]) -> wire.Reply:
+def send_order(harness: ControlPlaneHarness, order: dict[str, Any]) -> Reply:
     """Send an order in chunks, and what refers to it."""
     content = wire.encode({"workflow": "flow", **order})
     for chunk in chunks_of(content, LIMIT):
@@ -158,7 +160,7 @@ def test_a_project_in_chunks_needs_the_right_to_deploy_and_no_other(store: Store
     content = wire.encode({"workflows": [{"plan": document}]})
     refers = {"content": ref_of(content)}
 
-    def reply_to(user: str, method: str, body: Any) -> wire.Reply:
+    def reply_to(user: str, method: str, body: Any) -> Reply:
         topic = f"{TOPICS.request(method)}/{user}"
         (reply,) = harness.send(to(topic, body, reply_to=ME)).replies
         return reply
@@ -271,7 +273,7 @@ def test_contents_of_senders_that_have_ended_make_room_where_there_is_none(
 # --- assignments ----------------------------------------------------------------------------------
 
 
-def fetched(worker: FakeWorker, run: wire.AssignedRun, contents: RunContents) -> wire.AssignedRun:
+def fetched(worker: FakeWorker, run: AssignedRun, contents: RunContents) -> AssignedRun:
     """Fetch what an assignment left out."""
     complete = contents.complete(run)
     while complete is None:
@@ -367,7 +369,7 @@ def test_a_reply_that_is_too_large_comes_in_chunks(small: ControlPlaneHarness) -
     outgoing = small.processor.process([request], small.now + SECOND)
     assert len(outgoing.messages) > 1
     assert all(len(message.payload) <= LIMIT // 4 and message.bulk for message in outgoing.messages)
-    replies = [wire.decode(wire.Reply, message.payload) for message in outgoing.messages]
+    replies = [wire.decode(Reply, message.payload) for message in outgoing.messages]
     chunks = [reply.chunk for reply in replies if reply.chunk is not None]
     content = joined(chunks[0].content, {chunk.offset: chunk.data for chunk in chunks})
     assert content is not None and len(json.loads(content)) == 40

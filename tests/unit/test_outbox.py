@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.outboxes import dead_letters, event, files, filled, lease, sender_of
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Reports
 from worker.fleet.worker.outbox import Outbox, RunOutbox, set_aside
 
 
@@ -302,7 +303,7 @@ def test_any_bytes_in_a_file_are_survived(
     assert good.lease.run_id == "s"
     for run in rest:
         reports = sender_of(run).next(0.0)
-        assert reports is None or wire.decode(wire.Reports, wire.encode(reports))
+        assert reports is None or wire.decode(Reports, wire.encode(reports))
 
 
 @pytest.mark.parametrize("change", [{"attempt": "1"}, {"token": None}])

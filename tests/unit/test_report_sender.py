@@ -11,6 +11,7 @@ import pytest
 from tests.support.outboxes import acks, event, files, filled, lease, sender_of, sent
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import MIN_MESSAGE_BYTES, ContentUpload
+from worker.fleet.messaging.worker_protocol import Ack, Acks
 from worker.fleet.worker import report_sender
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S
@@ -157,8 +158,8 @@ def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     sender = sender_of(one, two, three)
     sender.max_bytes = 2 * (len(event(0, 300)) + LEASE_BYTES)
     assert [id for id, _ in sent(sender.next(0.0))] == ["a", "b"]
-    answers = [wire.Ack(run_id=id, attempt=1, upto=-1) for id in ("a", "b")]
-    sender.acknowledge(wire.Acks(number=1, acks=answers))
+    answers = [Ack(run_id=id, attempt=1, upto=-1) for id in ("a", "b")]
+    sender.acknowledge(Acks(number=1, acks=answers))
     assert [id for id, _ in sent(sender.next(0.1))] == ["c"]
     sender.close()
 
@@ -195,7 +196,7 @@ def test_a_large_event_goes_in_chunks_and_delays_no_other_run(
     reports = sender.next(0.0)
     assert reports is not None and [run.lease.run_id for run in reports.runs] == ["b"]
     (chunk,) = sender.chunks(0.0, MIN_MESSAGE_BYTES)
-    sender.acknowledge(wire.Acks(number=1, acks=[wire.Ack(run_id="b", attempt=1, upto=0)]))
+    sender.acknowledge(Acks(number=1, acks=[Ack(run_id="b", attempt=1, upto=0)]))
     assert sender.next(0.1) is None
     sender.chunk_stored(wire.ChunkStored(hash=chunk.content.hash, offset=0))
     reports = sender.next(0.2)
@@ -299,12 +300,12 @@ def test_a_refused_content_is_returned_with_the_number_of_the_end_to_report(
     run = filled(outbox, event(0), event(1))
     sender = sender_of(run)
     sender.next(0.0)
-    ack = wire.Ack(run_id="r", attempt=1, upto=0, refused="malformed: x", set_aside=True)
-    (refusal,) = sender.acknowledge(wire.Acks(number=1, acks=[ack]))
+    ack = Ack(run_id="r", attempt=1, upto=0, refused="malformed: x", set_aside=True)
+    (refusal,) = sender.acknowledge(Acks(number=1, acks=[ack]))
     assert (refusal.set_aside, refusal.reason, refusal.seq) == (True, "malformed: x", 1)
     run.replace(event(1), 1, refusal.reason)
     assert sent(sender.next(1.0)) == [("r", [event(1)])]
-    (again,) = sender.acknowledge(wire.Acks(number=2, acks=[ack]))
+    (again,) = sender.acknowledge(Acks(number=2, acks=[ack]))
     assert not again.set_aside and sender.empty, "nothing is set aside twice"
 
 
@@ -326,12 +327,12 @@ def test_the_end_of_a_run_is_numbered_anew_where_more_had_arrived(
 def test_of_a_message_that_is_refused_whole_the_run_to_blame_is_set_aside(outbox: Outbox) -> None:
     sender = sender_of(*(filled(outbox, event(0), run_id=id) for id in "abc"))
     sender.next(0.0)
-    refused = wire.Acks(number=1, acks=[], refused="malformed: nested too deeply")
+    refused = Acks(number=1, acks=[], refused="malformed: nested too deeply")
     assert sender.acknowledge(refused) == []
     for number, id in enumerate("abc", 2):
         assert [run for run, _ in sent(sender.next(0.1))] == [id], "each is sent alone"
         if id == "b":
-            (refusal,) = sender.acknowledge(wire.Acks(number=number, acks=[], refused="malformed"))
+            (refusal,) = sender.acknowledge(Acks(number=number, acks=[], refused="malformed"))
             assert refusal.key == ("b", 1) and refusal.set_aside
         else:
             assert sender.acknowledge(acks(number, 0, run_id=id)) == []
@@ -349,8 +350,8 @@ def test_a_run_without_a_response_delays_no_other_for_ever(outbox: Outbox) -> No
             ids = [run.lease.run_id for run in message.runs]
             if "bad" not in ids:
                 delivered.update(ids)
-                answers = [wire.Ack(run_id=id, attempt=1, upto=0) for id in ids]
-                assert sender.acknowledge(wire.Acks(number=message.number, acks=answers)) == []
+                answers = [Ack(run_id=id, attempt=1, upto=0) for id in ids]
+                assert sender.acknowledge(Acks(number=message.number, acks=answers)) == []
         now += 0.5
         if sender.overdue(now):
             sender.give_up()

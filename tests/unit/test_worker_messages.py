@@ -14,6 +14,7 @@ from worker.errors import MachineError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.worker_protocol import Command
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.util import invariant_checks
@@ -48,7 +49,7 @@ def test_recordings_that_cannot_be_erased_end_no_worker(outbox: Outbox, error: E
 
     log = EventNames()
     made = worker(outbox, log, erase_recordings=erase)
-    made._on_arrival(command(wire.encode(wire.Command(erase=["r-1", "r-2"]))))
+    made._on_arrival(command(wire.encode(Command(erase=["r-1", "r-2"]))))
     assert asked == ["r-1", "r-2"] and log.names == ["run.not_erased"] * 2
 
 
@@ -61,7 +62,7 @@ def test_an_outbox_that_cannot_be_erased_keeps_no_recording(
     monkeypatch.setattr(Outbox, "erase", refuse)
     log = EventNames()
     made = worker(outbox, log, erase_recordings=lambda run_id: 1)
-    made._on_arrival(command(wire.encode(wire.Command(erase=["r-1"]))))
+    made._on_arrival(command(wire.encode(Command(erase=["r-1"]))))
     assert log.names == ["run.not_erased", "run.erased"]
 
 

@@ -20,7 +20,7 @@ from worker.errors import UsageError
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import NameRefusal
 from worker.fleet.worker.name_claim import GRANTED_AFTER_S, NAME_WAIT_S, NameClaim
 from worker.fleet.worker.outbox import Outbox
 from worker.workflow.load import load
@@ -86,7 +86,7 @@ def test_a_clock_that_is_set_back_keeps_no_name(harness: ControlPlaneHarness) ->
     harness.now = now + 1
 
 
-REFUSAL = wire.NameRefusal(incarnation="i2", holder="i1", host="north.example", since=10**15)
+REFUSAL = NameRefusal(incarnation="i2", holder="i1", host="north.example", since=10**15)
 
 
 def test_the_second_worker_waits_a_while_and_ends_with_the_holders_data() -> None:

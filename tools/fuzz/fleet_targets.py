@@ -29,6 +29,18 @@ from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Connected, Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
+from worker.fleet.messaging.worker_protocol import (
+    Ack,
+    Acks,
+    AssignedRun,
+    Attempt,
+    Claim,
+    Lease,
+    Reports,
+    RunReport,
+    StartRequest,
+    Starts,
+)
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import LeveledLogger
@@ -237,7 +249,7 @@ class InstantExecutor:
     """Executor of runs that start and end."""
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         id = run.lease.run_id
         receive(RunStart(run_id=id, seq=0, timestamp=1, workflow="flow", versions={}))
@@ -288,18 +300,18 @@ class _WorkerTarget:
             # The folder is locked as long as it is open.
             outbox.close()
 
-    def reports(self, message: Message) -> wire.Reports | None:
+    def reports(self, message: Message) -> Reports | None:
         if message.topic != TOPICS.worker("north", "reports"):
             return None
-        return wire.decode(wire.Reports, message.payload)
+        return wire.decode(Reports, message.payload)
 
 
 def _response(body: wire.Payload) -> Message:
     return Message(topic=TOPICS.worker("north", "rsp"), payload=wire.encode(body))
 
 
-def _lease(run_id: str) -> wire.Lease:
-    return wire.Lease(run_id=run_id, attempt=1, token="token-000001")
+def _lease(run_id: str) -> Lease:
+    return Lease(run_id=run_id, attempt=1, token="token-000001")
 
 
 def _assigned(run_id: str) -> dict[str, Any]:
@@ -338,7 +350,7 @@ class WorkerMessages(_Messages, _WorkerTarget):
             nonlocal assigned, done
             answers = []
             if message.topic == TOPICS.worker("north", "claim"):
-                claim = wire.decode(wire.Claim, message.payload)
+                claim = wire.decode(Claim, message.payload)
                 if hostile:
                     return [_with_claim(hostile.popleft(), claim.claim_id)]
                 if claim.demand and not assigned:
@@ -347,13 +359,13 @@ class WorkerMessages(_Messages, _WorkerTarget):
                     answers.append(Message(topic=TOPICS.worker("north", "rsp"),
                                            payload=json.dumps(body).encode()))  # fmt: skip
             elif message.topic == TOPICS.worker("north", "start"):
-                request = wire.decode(wire.StartRequest, message.payload)
+                request = wire.decode(StartRequest, message.payload)
                 attempts = [_attempt(lease) for lease in request.leases]
-                answers.append(_response(wire.Starts(started=attempts)))
+                answers.append(_response(Starts(started=attempts)))
             elif reports := self.reports(message):
                 answers += [hostile.popleft()] if hostile else []
                 acks = [_ack(report) for report in reports.runs]
-                answers.append(_response(wire.Acks(number=reports.number, acks=acks)))
+                answers.append(_response(Acks(number=reports.number, acks=acks)))
                 ended = any(b"run:complete" in bytes(raw) for report in reports.runs
                             if report.lease.run_id == "h" for raw in report.events)  # fmt: skip
                 if ended and not done:
@@ -366,8 +378,8 @@ class WorkerMessages(_Messages, _WorkerTarget):
             raise Fault("reports remain")
 
 
-def _attempt(lease: wire.Lease) -> wire.Attempt:
-    return wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
+def _attempt(lease: Lease) -> Attempt:
+    return Attempt(run_id=lease.run_id, attempt=lease.attempt)
 
 
 def _with_claim(message: Message, claim_id: str) -> Message:
@@ -375,9 +387,9 @@ def _with_claim(message: Message, claim_id: str) -> Message:
     return Message(topic=message.topic, payload=payload)
 
 
-def _ack(report: wire.RunReport) -> wire.Ack:
+def _ack(report: RunReport) -> Ack:
     last = json.loads(bytes(report.events[-1]))["seq"]
-    return wire.Ack(run_id=report.lease.run_id, attempt=report.lease.attempt, upto=last)
+    return Ack(run_id=report.lease.run_id, attempt=report.lease.attempt, upto=last)
 
 
 class Outboxes(_WorkerTarget):
@@ -434,7 +446,7 @@ class Outboxes(_WorkerTarget):
             raise Fault("reports remain")
         self._check_left(left)
 
-    def _check_left(self, left: wire.Lease) -> None:
+    def _check_left(self, left: Lease) -> None:
         events = self._harness.call("events", run_id=left.run_id)["events"]
         ends = [each for each in events if each["type"] == "run:complete"]
         status = self._harness.run(left.run_id)["status"]

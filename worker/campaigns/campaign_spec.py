@@ -29,7 +29,8 @@ import msgspec
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.explore.properties import parse_property
-from worker.fleet.messaging.messages import RunQuery, StatusName
+from worker.fleet.messaging.client_messages import RunQuery
+from worker.fleet.messaging.messages import StatusName
 from worker.replay.remote_files import is_url
 from worker.util.moments import MOMENT, parse_moment, time_us
 from worker.workflow.documents.cursor import Cursor

@@ -15,7 +15,7 @@ from worker.cli.options import Decorator, option, options
 from worker.cli.query_filters import order_filters, query_fields
 from worker.errors import UsageError
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.util.json import dumps
 from worker.util.plural import count_of
 

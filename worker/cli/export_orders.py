@@ -17,7 +17,7 @@ from worker.cli.query_filters import order_filters, query_fields
 from worker.cli.short_ids import find_order_id
 from worker.errors import UsageError
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.util.json import dumps
 from worker.util.plural import count_of
 from worker.util.private_files import open_private

@@ -11,7 +11,8 @@ from worker.cli.times import PastTime
 from worker.cli.value_types import OneOf
 from worker.core.status import Status
 from worker.errors import UsageError
-from worker.fleet.messaging.messages import RunQuery, StatusName
+from worker.fleet.messaging.client_messages import RunQuery
+from worker.fleet.messaging.messages import StatusName
 from worker.replay.recording_places import find_recordings
 from worker.replay.recordings_of_runs import RecordedRuns, recordings_of_runs
 

@@ -11,8 +11,8 @@ import click
 
 from worker.cli.entry import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USAGE
 from worker.cli.groups import LazyCommand, LazyGroup
-from worker.errors import WorkerError, name_in_message, reason_of
-from worker.sinks.terminal_text import printable
+from worker.errors import PlanError, WorkerError, name_in_message, reason_of
+from worker.sinks.terminal_text import excerpt_of, printable
 from worker.version import VERSION
 
 EXTRAS = {
@@ -193,6 +193,8 @@ def main() -> None:
         fail(describe(error), EXIT_USAGE)
     except click.Abort:
         sys.exit(EXIT_INTERRUPTED)
+    except PlanError as error:
+        fail("\n".join([str(error), *excerpt_of(error)]), error.exit_code)
     except WorkerError as error:
         fail(str(error), error.exit_code)
     except OSError as error:

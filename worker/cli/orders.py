@@ -14,7 +14,7 @@ from worker.cli.printing import print_action, print_list, print_order, print_run
 from worker.cli.query_filters import next_page, print_remaining, query_fields, query_filters
 from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 
 SECTIONS = {
     "Commands": (

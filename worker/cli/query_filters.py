@@ -14,7 +14,7 @@ from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.core.status import Status
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.util.moments import time_us
 
 # A larger number means as much to a reader, and costs the control plane more.

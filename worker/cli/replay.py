@@ -34,7 +34,8 @@ from worker.cli.options import (
 )
 from worker.cli.progress import progress
 from worker.errors import LoadError, WorkerError
-from worker.fleet.messaging.messages import RunQuery, StatusName
+from worker.fleet.messaging.client_messages import RunQuery
+from worker.fleet.messaging.messages import StatusName
 from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
 from worker.replay.recording import Recording, StoredRecording, name_of, read_item

@@ -17,7 +17,7 @@ from worker.cli.short_ids import find_run_id
 from worker.cli.waiting import find_reason
 from worker.errors import UsageError
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import RunQuery
+from worker.fleet.messaging.client_messages import RunQuery
 from worker.util.machine_clock import now_us
 
 SECTIONS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging.messages import OrderQuery, RunQuery
+from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
 
 _MAX_NAMED = 5
 

@@ -13,7 +13,7 @@ from worker.cli.workflow_files import find_workflow_files
 from worker.compiler.syntax import check_module
 from worker.errors import LoadError, PlanError
 from worker.runner.prepare import Options, prepare
-from worker.sinks.terminal_text import printable
+from worker.sinks.terminal_text import excerpt_of, printable
 from worker.util.plural import count_of
 from worker.workflow.load import load_all
 from worker.workflow.model import Language, StepKind, Workflow
@@ -61,6 +61,8 @@ def _check(workflow: Workflow) -> int:
     except PlanError as error:
         place = printable(_place(workflow, error.step))
         print(f"error: {place}: {name}: {error.type}: {printable(str(error))}", file=sys.stderr)
+        for line in excerpt_of(error):
+            print(line, file=sys.stderr)
         return 2
     unknown = sum(warning.unknown_key for warning in workflow.warnings)
     if unknown:
@@ -81,11 +83,15 @@ def _place(workflow: Workflow, step_id: str) -> str:
 
 
 def _check_syntax(workflow: Workflow) -> None:
-    """Raise ``PlanError`` for a job that the engine rejects, though the compiler does not."""
-    for step in workflow.steps:
-        if step.runs_code and step.language is Language.JAVASCRIPT:
-            try:
-                check_module(step.source)
-            except PlanError as error:
-                name = step.source_file or step.id
-                raise PlanError(f"{name}: {error}", type=error.type, step=step.id) from None
+    """Raise ``PlanError`` for a source that the engine rejects, though the compiler does not."""
+    sources = [
+        (step.id, step.source_file or step.id, step.source)
+        for step in workflow.steps
+        if step.runs_code and step.language is Language.JAVASCRIPT
+    ]
+    # What does not compile in the global functions crashes the first step.
+    for id, name, source in [("", "globals", workflow.globals), *sources]:
+        try:
+            check_module(source)
+        except PlanError as error:
+            raise error.of_step(id, name) from None

@@ -16,9 +16,10 @@ from worker.cli.services import on_signals, service_log
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Metric, dropped_metric, invariants_metric, serve_metrics
-from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.fleet.worker.worker_publisher import WorkerOffer, worker_will
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from worker.compiler.syntax_messages import node_message
-from worker.errors import PlanError
+from worker.errors import SOURCE_LINE_LIMIT, PlanError
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -48,8 +48,7 @@ def encode_source(source: str, error_type: str) -> bytes:
     try:
         text = source.encode()
     except UnicodeEncodeError as error:
-        position = _position(source, error.start)
-        raise PlanError(f"Half of a surrogate pair {position}", type=error_type) from None
+        raise error_at("Half of a surrogate pair", source, error.start, error_type) from None
     marks = _count_marks(text)
     if marks > MARK_LIMIT:
         raise PlanError(
@@ -73,7 +72,7 @@ def check_module(source: str) -> None:
     source = with_line_feeds(source)
     error = _syntax_error(source + _UNRESOLVABLE, module=True)
     if error is not None:
-        raise PlanError(_node_message(error, source, 0), type="SyntaxError")
+        raise _node_error(error, source, 0, "SyntaxError")
 
 
 def check_expression(text: str) -> None:
@@ -81,10 +80,10 @@ def check_expression(text: str) -> None:
     # Only one expression is complete by itself as well as inside parentheses.
     alone = _syntax_error(text + _UNRESOLVABLE, module=True)
     if alone is not None:
-        raise PlanError(_node_message(alone, text, 0), type="EdgeConditionError")
+        raise _node_error(alone, text, 0, "EdgeConditionError")
     inside = _syntax_error(f"(function(){{'use strict';return (\n{text}\n)}})", module=False)
     if inside is not None:
-        raise PlanError(_node_message(inside, text, 1), type="EdgeConditionError")
+        raise _node_error(inside, text, 1, "EdgeConditionError")
 
 
 def _syntax_error(source: str, *, module: bool) -> str | None:
@@ -101,8 +100,8 @@ def _syntax_error(source: str, *, module: bool) -> str | None:
     return error.removeprefix("SyntaxError: ") if error.startswith("SyntaxError: ") else None
 
 
-def _node_message(error: str, source: str, lines_before: int) -> str:
-    """Convert the engine's message to Node's, with line and column in the source (from 1)."""
+def _node_error(error: str, source: str, lines_before: int, error_type: str) -> PlanError:
+    """Convert the engine's message to an error with Node's words and its place in the source."""
     message, _, trace = error.partition("\n")
     position = re.search(r":(\d+):(\d+)", trace)
     offset = None
@@ -110,8 +109,8 @@ def _node_message(error: str, source: str, lines_before: int) -> str:
         offset = _offset(source, int(position[1]) - lines_before, int(position[2]))
     words, offset = node_message(message, source, offset)
     if offset is None:
-        return words
-    return f"{words} {_position(source, min(offset, len(source.rstrip())))}"
+        return PlanError(words, type=error_type)
+    return error_at(words, source, min(offset, len(source.rstrip())), error_type)
 
 
 def _offset(source: str, line: int, column: int) -> int:
@@ -124,12 +123,20 @@ def _offset(source: str, line: int, column: int) -> int:
     return before + len(lines[line - 1].encode()[: column - 1].decode(errors="ignore"))
 
 
-def format_position(source: bytes, offset: int) -> str:
-    """Format a byte offset as ``(line:column)``, from 1, in code points."""
-    before = source[:offset].decode(errors="ignore")
-    return _position(before, len(before))
+def error_at(message: str, source: str, offset: int, error_type: str) -> PlanError:
+    """Return an error with its place in a source, which ends the message as ``(line:column)``.
 
-
-def _position(source: str, offset: int) -> str:
-    line_start = source.rfind("\n", 0, offset) + 1
-    return f"({source.count(chr(10), 0, offset) + 1}:{offset - line_start + 1})"
+    Both count from 1, and columns count code points.
+    """
+    start = source.rfind("\n", 0, offset) + 1
+    end = source.find("\n", offset)
+    line, column = source.count("\n", 0, offset) + 1, offset - start + 1
+    text = source[start : end if end >= 0 else len(source)][:SOURCE_LINE_LIMIT]
+    return PlanError(
+        f"{message} ({line}:{column})",
+        type=error_type,
+        line=line,
+        column=column,
+        # Half of a surrogate pair cannot be written anywhere.
+        source_line=text.encode(errors="replace").decode(),
+    )

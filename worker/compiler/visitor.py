@@ -10,7 +10,7 @@ from worker.compiler.edits import Edits, Positions
 from worker.compiler.error_sites import ErrorSites
 from worker.compiler.inferred_names import InferredNames
 from worker.compiler.scope import Scope
-from worker.compiler.syntax import format_position
+from worker.compiler.syntax import error_at
 from worker.compiler.syntax_messages import AWAIT
 from worker.errors import PlanError
 
@@ -154,7 +154,9 @@ class SyntaxWalk:
         context.mark_asynchronous()
 
     def error(self, message: str, offset: int) -> PlanError:
-        return PlanError(f"{message} {format_position(self.source, offset)}", type="SyntaxError")
+        """Return a SyntaxError at an offset in bytes."""
+        before = self.source[:offset].decode(errors="ignore")
+        return error_at(message, self.source.decode(), len(before), "SyntaxError")
 
 
 Handler = Callable[[SyntaxWalk, "Node", NodeContext], None]

@@ -336,9 +336,16 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
         return _complete(state, None, effects)
     activations = [
         Activation(target, outcome.state, leaf if index == 0 else None)
-        for index, target in enumerate(targets)
+        for index, target in enumerate(targets[: _room(state)])
     ]
     return _advance(state, state.queue.push(activations), effects)
+
+
+def _room(state: MachineState) -> int:
+    """Return how many targets of the execution to queue: the others could never run (rule 9)."""
+    # One more than may run, as that one ends the run. The first always, as its source may give the
+    # run its error (rule 7).
+    return max(1, state.activations_left + 1 - len(state.queue))
 
 
 def _targets(step: Step, edges: tuple[Edge, ...], taken: tuple[bool, ...]) -> tuple[str, ...]:

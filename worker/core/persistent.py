@@ -32,19 +32,21 @@ class Queue(Struct, Generic[T], frozen=True, eq=False):
 
     front: LinkedList[T] = None
     back: LinkedList[T] = None
+    length: int = 0
 
-    def __bool__(self) -> bool:
-        return self.front is not None or self.back is not None
+    def __len__(self) -> int:
+        return self.length
 
     def __iter__(self) -> Iterator[T]:
         yield from iterate(self.front)
         yield from reversed(tuple(iterate(self.back)))
 
     def push(self, items: Iterable[T]) -> Queue[T]:
-        back = self.back
+        back, length = self.back, self.length
         for item in items:
             back = (item, back)
-        return Queue(self.front, back)
+            length += 1
+        return Queue(self.front, back, length)
 
     def pop(self) -> tuple[T, Queue[T]]:
         front, back = self.front, self.back
@@ -55,7 +57,7 @@ class Queue(Struct, Generic[T], frozen=True, eq=False):
             back = None
         if front is None:
             raise IndexError("pop from an empty queue")
-        return front[0], Queue(front[1], back)
+        return front[0], Queue(front[1], back, self.length - 1)
 
 
 class Counts(Struct, frozen=True):

@@ -24,7 +24,21 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging import operation_messages as ops
 from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import AccessDenied, Bus, Connected, Disconnected, Message
-from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
+from worker.fleet.messaging.client_messages import (
+    CountQuery,
+    DataclipRef,
+    Empty,
+    EventQuery,
+    OrderQuery,
+    OrderRef,
+    RecordedQuery,
+    RetryRequest,
+    RunQuery,
+    RunRef,
+    Submit,
+    WorkflowQuery,
+)
+from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.notifications import Follower, Gap, Notification, Subscribers
 from worker.fleet.reply_objects import (
@@ -112,7 +126,7 @@ class Client:
         badly. It runs on workers with all labels of ``placement``. Return the order; its ``status``
         is ``pending``, or ``rejected`` with a ``reason``.
         """
-        request = wire.Submit(
+        request = Submit(
             order_id=order_id or random_hex(16),
             workflow=workflow,
             plan=wire.NULL if plan is None else _raw(plan, "plan"),
@@ -144,7 +158,7 @@ class Client:
         runs for the first time. ``run_id`` is the id of the new run; requests with the same id make
         one run.
         """
-        request = wire.RetryRequest(
+        request = RetryRequest(
             id=id, run_id=run_id or random_hex(16), from_step=from_step, latest=latest
         )
         return order_of_reply(_object(await self._request("retry", request)))
@@ -154,20 +168,20 @@ class Client:
 
         A running run is cancelled later, when its worker confirms it.
         """
-        return run_of_reply(_object(await self._request("cancel", wire.RunRef(id=id))))
+        return run_of_reply(_object(await self._request("cancel", RunRef(id=id))))
 
     async def run(self, id: str) -> Run:
         """Query a run, or the last run of an order, with its steps."""
-        return run_of_reply(_object(await self._request("run", wire.RunRef(id=id))))
+        return run_of_reply(_object(await self._request("run", RunRef(id=id))))
 
     async def input(self, id: str) -> dict[str, Any]:
         """Fetch the input of a run, without a configuration that it may hold."""
-        state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
+        state: dict[str, Any] = _object(await self._request("input", RunRef(id=id)))["input"]
         return state
 
     async def order(self, id: str) -> Order:
         """Query an order with all of its runs."""
-        return order_of_reply(_object(await self._request("order", wire.OrderRef(order_id=id))))
+        return order_of_reply(_object(await self._request("order", OrderRef(order_id=id))))
 
     async def orders(self, query: OrderQuery = OrderQuery()) -> list[Order]:
         """List orders, newest first."""
@@ -197,7 +211,7 @@ class Client:
         first = {"before": None, "beyond": None, "partial": True}
         fields = {**msgspec.structs.asdict(query), **first}
         of: Literal["orders", "runs"] = "runs" if isinstance(query, RunQuery) else "orders"
-        request = wire.CountQuery(of=of, at_most=at_most, **fields)
+        request = CountQuery(of=of, at_most=at_most, **fields)
         counted = 0
         while True:
             reply = _object(await self._request("count", request))
@@ -210,13 +224,12 @@ class Client:
     async def workers(self) -> list[ListedWorker]:
         """List the workers with their leases."""
         return [
-            worker_of_reply(fields)
-            for fields in _objects(await self._request("workers", wire.Empty()))
+            worker_of_reply(fields) for fields in _objects(await self._request("workers", Empty()))
         ]
 
     async def alerts(self) -> list[dict[str, Any]]:
         """List the newest runs that ended as exception or lost."""
-        return _objects(await self._request("alerts", wire.Empty()))
+        return _objects(await self._request("alerts", Empty()))
 
     async def acknowledge(self, run_id: str) -> dict[str, Any]:
         """Record that somebody takes care of the alert of a run."""
@@ -264,7 +277,7 @@ class Client:
 
     async def pauses(self) -> list[dict[str, Any]]:
         """List what is paused, since when and by whom."""
-        return _objects(await self._request("pauses", wire.Empty()))
+        return _objects(await self._request("pauses", Empty()))
 
     async def actions(self, project: str | None = None) -> list[dict[str, Any]]:
         """List who cancelled, retried, paused or acknowledged what, the latest last."""
@@ -308,16 +321,16 @@ class Client:
 
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
-        return _object(await self._request("summary", wire.Empty()))
+        return _object(await self._request("summary", Empty()))
 
     async def workflows(self) -> list[str]:
         """List the names of the registered workflows."""
-        names: list[str] = await self._request("workflows", wire.WorkflowQuery())
+        names: list[str] = await self._request("workflows", WorkflowQuery())
         return names
 
     async def workflow_keys(self) -> dict[str, list[str]]:
         """Return the registered workflows by name, each with its other names, such as its key."""
-        rows = await self._request("workflows", wire.WorkflowQuery(keys=True))
+        rows = await self._request("workflows", WorkflowQuery(keys=True))
         # A control plane of version 0.1.0 knows the names alone.
         return {
             (row if isinstance(row, str) else row["name"]): (
@@ -411,7 +424,7 @@ class Client:
         self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE
     ) -> list[dict[str, Any]]:
         """Return at most ``limit`` events of a run after the sequence number ``after``."""
-        query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
+        query = EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self._request("events", query))["events"])
 
     async def each_event(
@@ -444,7 +457,7 @@ class Client:
 
         Raises :class:`ControlError` where the run has none with this id.
         """
-        ref = wire.DataclipRef(run_id=run_id, dataclip_id=dataclip_id)
+        ref = DataclipRef(run_id=run_id, dataclip_id=dataclip_id)
         return await self._request("dataclip", ref)
 
     async def recorded(self, run_id: str) -> AsyncIterator[tuple[int, str]]:
@@ -454,7 +467,7 @@ class Client:
         """
         after = -1
         while True:
-            query = wire.RecordedQuery(run_id=run_id, after=after)
+            query = RecordedQuery(run_id=run_id, after=after)
             reply = _object(await self._request("recorded", query))
             if reply["seq"] is None:
                 return

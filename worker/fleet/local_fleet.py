@@ -29,9 +29,10 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_workflows
 from worker.fleet.messaging.in_memory import LocalBroker, LocalTopicSource
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.fleet.worker.worker_publisher import WorkerOffer
 from worker.runner.pool import Pool
 from worker.sinks.log import stderr_logger
 

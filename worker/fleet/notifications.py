@@ -15,6 +15,7 @@ from worker.core.status import Status
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Bus, Message
 from worker.fleet.messaging.cloudevents import unwrap
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
 from worker.fleet.messaging.topics import Topics
 
 # Backpressure: a slow reader gets a gap instead of an unbounded queue.
@@ -26,7 +27,7 @@ class Gap:
     """Notifications may have been lost: known state must be queried again."""
 
 
-Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+Notification = RunState | OrderState | RunEvents | Alert | Gap
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +39,7 @@ class Follower:
     revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def receive_state(self, state: wire.RunState) -> None:
+    def receive_state(self, state: RunState) -> None:
         # Control planes that share a store publish in no common order.
         if state.revision >= self.revision:
             self.state, self.revision = Status(state.status), state.revision
@@ -133,11 +134,11 @@ class Subscribers:
         if not followers:
             return
         if levels[-1] == "state":
-            state = wire.decode(wire.RunState, payload)
+            state = wire.decode(RunState, payload)
             for follower in followers:
                 follower.receive_state(state)
         else:
-            events = wire.decode(wire.RunEvents, payload).events
+            events = wire.decode(RunEvents, payload).events
             for follower in followers:
                 follower.receive_events(events)
 
@@ -147,8 +148,8 @@ class Subscribers:
 
 
 _NOTIFICATIONS: dict[str, Any] = {
-    "run": wire.RunState,
-    "order": wire.OrderState,
-    "events": wire.RunEvents,
-    "alert": wire.Alert,
+    "run": RunState,
+    "order": OrderState,
+    "events": RunEvents,
+    "alert": Alert,
 }

@@ -13,6 +13,7 @@ from worker.errors import WorkerError
 from worker.fleet.control_errors import AccessRefused, ControlError, NoAnswer, RefusedByBroker
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import AccessDenied, BrokerRefusal, Bus, Message
+from worker.fleet.messaging.client_messages import Reply, Submit
 from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import Deploy
@@ -26,7 +27,7 @@ class _PendingRequest:
     """A request that waits for its reply, which may come in chunks."""
 
     message: Message
-    reply: asyncio.Future[wire.Reply]
+    reply: asyncio.Future[Reply]
     timeout: asyncio.Timeout
     chunks: dict[int, bytes] = field(default_factory=dict)
     ref: wire.ContentRef | None = None
@@ -43,7 +44,7 @@ class _PendingRequest:
         if sum(map(len, self.chunks.values())) >= chunk.content.size:
             content = joined(chunk.content, self.chunks)
         if content is not None:
-            self.reply.set_result(wire.Reply(ok=msgspec.Raw(content)))
+            self.reply.set_result(Reply(ok=msgspec.Raw(content)))
 
 
 class RequestChannel:
@@ -77,7 +78,7 @@ class RequestChannel:
             # Nobody waits for the reply after that.
             expiry_s=max(1, math.ceil(self._wait_s)),
         )
-        reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
+        reply_future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._wait_s) as timeout:
                 request = _PendingRequest(message, reply_future, timeout)
@@ -96,7 +97,7 @@ class RequestChannel:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
 
-    async def _retransmit_until_reply(self, request: _PendingRequest) -> wire.Reply:
+    async def _retransmit_until_reply(self, request: _PendingRequest) -> Reply:
         while True:
             # Chunks of the reply are on their way: another one would only delay them.
             if not request.progressed:
@@ -106,9 +107,7 @@ class RequestChannel:
             if done:
                 return request.reply.result()
 
-    async def _publish_request(
-        self, message: Message, reply_future: asyncio.Future[wire.Reply]
-    ) -> None:
+    async def _publish_request(self, message: Message, reply_future: asyncio.Future[Reply]) -> None:
         sent = asyncio.ensure_future(self._bus.confirm(message))
         try:
             # The reply may overtake the acknowledgement of the broker.
@@ -123,7 +122,7 @@ class RequestChannel:
         if isinstance(failure, BrokerRefusal):
             raise RefusedByBroker(str(failure))
 
-    async def request_of_any_size(self, method: str, request: wire.Submit | Deploy) -> Any:
+    async def request_of_any_size(self, method: str, request: Submit | Deploy) -> Any:
         """Send a request; one that is too large for a message in chunks."""
         content = wire.encode(request)
         if len(content) <= self._bus.max_message_bytes:
@@ -192,10 +191,10 @@ class RequestChannel:
             return False
         # Retransmitted requests may have several replies.
         if not request.reply.done():
-            self._on_reply(request, wire.decode(wire.Reply, message.payload))
+            self._on_reply(request, wire.decode(Reply, message.payload))
         return True
 
-    def _on_reply(self, request: _PendingRequest, reply: wire.Reply) -> None:
+    def _on_reply(self, request: _PendingRequest, reply: Reply) -> None:
         if reply.chunk is None:
             request.reply.set_result(reply)
             return

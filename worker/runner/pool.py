@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from worker.adaptors.collections.open_host import open_host
 from worker.errors import PlanError, UsageError
-from worker.runner.prepare import Options, compiles_long, prepare
+from worker.runner.prepare import Options, compiles_long, prepare, rejection
 from worker.runner.reach import local_reach
 from worker.runner.result import Collector, Result
 from worker.runner.run_fields import RunFields, options_of, shares_run_fields
@@ -111,7 +111,7 @@ class Pool:
                 request = prepare(*arguments)
         except PlanError as error:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
-            collector.reject(workflow.name, error)
+            collector.reject(workflow.name, rejection(workflow, options, error))
         else:
             encoded = request.input
             own = None

@@ -16,6 +16,8 @@ from worker.adaptors.collections.settings import Collections, parse_collections
 from worker.compiler.collections_name import uses_collections
 from worker.compiler.intl_names import uses_intl
 from worker.core.compile_plan import compile_plan
+from worker.core.error_json import mask_error
+from worker.core.outcome import Position, StepError
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
@@ -26,7 +28,7 @@ from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
-from worker.util.masking import MAX_SECRETS, collect_input_secrets, collect_secrets
+from worker.util.masking import MAX_SECRETS, Mask, collect_input_secrets, collect_secrets
 from worker.util.size_in_memory import size_in_memory
 from worker.version import VERSION
 from worker.workflow.credential_names import split_configuration
@@ -187,6 +189,17 @@ def _access(
     )
 
 
+def rejection(workflow: Workflow, options: Options, error: PlanError) -> StepError:
+    """Return the error of a run whose workflow cannot be compiled, with its secrets masked."""
+    position = None
+    if error.line:
+        position = Position(line=error.line, column=error.column, source_line=error.source_line)
+    reason = StepError(
+        type=error.type, message=str(error), job_id=error.step or None, position=position
+    )
+    return mask_error(reason, Mask(_access(workflow, options.credentials or {}, None).secrets).json)
+
+
 def _with_secrets_of(input: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> tuple[str, ...]:
     if input and "configuration" in input:
         secrets = tuple(dict.fromkeys((*secrets, *collect_input_secrets(input))))
@@ -323,9 +336,8 @@ def _condition(edge: Edge) -> str:
     try:
         return compiled_condition(edge.expression)
     except PlanError as error:
-        message = f"the condition of {edge.id} does not compile: {error}"
-        # The type stays, for the status of the run follows from it.
-        raise PlanError(message, type=error.type, step=edge.source) from error
+        prefix = f"the condition of {edge.id} does not compile"
+        raise error.of_step(edge.source, prefix) from error
 
 
 def _job(step: Step, allow_python: bool) -> CompiledJob | str:
@@ -334,8 +346,7 @@ def _job(step: Step, allow_python: bool) -> CompiledJob | str:
     try:
         return compiled_job(step.source)
     except PlanError as error:
-        name = step.source_file or step.id
-        raise PlanError(f"{name}: {error}", type=error.type, step=step.id) from error
+        raise error.of_step(step.id, step.source_file or step.id) from error
 
 
 def _python_job(step: Step, allow_python: bool) -> str:
@@ -347,10 +358,13 @@ def _python_job(step: Step, allow_python: bool) -> str:
             f"step '{step.id}' is written in Python, which is not allowed here "
             "(the worker of a fleet needs --allow-python)"
         )
-        raise PlanError(message, type="SecurityError")
+        raise PlanError(message, type="SecurityError", step=step.id)
     # Checked here as well as in the process: a step that is never reached must not hide an error.
     encode_source(step.source, "SyntaxError")
-    check_step(step.source, step.source_file or f"{step.id}.py")
+    try:
+        check_step(step.source, step.source_file or f"{step.id}.py")
+    except PlanError as error:
+        raise error.of_step(step.id) from error
     return step.source
 
 

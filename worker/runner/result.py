@@ -14,7 +14,7 @@ from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete, co
 from worker.core.execution import Execution, executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
-from worker.errors import PlanError, UsageError
+from worker.errors import UsageError
 from worker.runner.prepare import VERSIONS
 from worker.util.machine_clock import now_us
 from worker.workflow.model import Workflow
@@ -198,7 +198,7 @@ class Collector:
             return event
         return replace(event, output_dataclip=None, withheld=True)
 
-    def reject(self, workflow: str, error: PlanError) -> None:
+    def reject(self, workflow: str, reason: StepError) -> None:
         """Complete a run whose workflow cannot be compiled, with the error as its reason."""
         stream, time_us = EventStream(self.run_id), now_us()
         start = RunStart(
@@ -206,7 +206,6 @@ class Collector:
         )
         stream.check(start)
         self.receive(start)
-        reason = StepError(type=error.type, message=str(error))
         for event in stream.complete(reason, now_us=time_us):
             self.receive(event)
 

@@ -8,7 +8,7 @@ from worker.core.events import AnyEvent, RunComplete, StepComplete, cost_of
 from worker.core.execution import executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, STATUSES
-from worker.sinks.terminal_text import format_effort, one_line, printable
+from worker.sinks.terminal_text import excerpt, format_effort, one_line, printable
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 # A loop can make a path of thousands of executions; this much of it still fits a screen.
@@ -81,7 +81,8 @@ def _place(error: StepError, workflow: Workflow) -> Iterator[str]:
     elif step is not None:
         yield f"    at {_location(error, step)}"
     if error.position and error.position.source_line.strip():
-        yield from _source_line(error)
+        place = error.position
+        yield from excerpt(place.line, place.column, place.source_line)
     if error.details:
         yield f"    details: {one_line(str(dict(error.details)), 500)}"
 
@@ -106,16 +107,6 @@ def _location(error: StepError, step: Step) -> str:
     name = printable(step.source_file or step.id)
     position = f":{error.position.line}:{error.position.column}" if error.position else ""
     return f"{name}{position}" + (f" (step {printable(step.id)})" if step.source_file else "")
-
-
-def _source_line(error: StepError) -> Iterator[str]:
-    assert error.position is not None
-    number, line = error.position.line, error.position.source_line
-    before = line[: error.position.column - 1]
-    margin = len(before) - 60 if len(before) > 60 else 0
-    yield f"    {number:>4} | {printable(line[margin : margin + 100])}"
-    # Not the column: printable() makes the text before it longer.
-    yield f"    {'':>4} | {' ' * (len(printable(before)) - margin)}^"
 
 
 def _unhandled(completed: Sequence[StepComplete], steps: dict[str, Step]) -> Iterator[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
+
+from worker.errors import PlanError
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
@@ -52,6 +55,22 @@ def one_line(text: str, limit: int = 300) -> str:
     """Make the text one printable line of at most ``limit`` characters."""
     flat = printable(text.replace("\n", " ⏎ ").replace("\t", " "))
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
+
+
+def excerpt(line: int, column: int, text: str) -> Iterator[str]:
+    """Show a line of source with its number, and a caret below its column; both count from 1."""
+    before = text[: column - 1]
+    margin = len(before) - 60 if len(before) > 60 else 0
+    yield f"    {line:>4} | {printable(text[margin : margin + 100])}"
+    # Not the column: printable() makes the text before it longer, and a tab is wider.
+    blank = re.sub(r"[^\t]", " ", printable(before[margin:]))
+    yield f"         | {blank}^"
+
+
+def excerpt_of(error: PlanError) -> Iterator[str]:
+    """Show the line of source that an error is about; nothing where it is unknown."""
+    if error.source_line.strip():
+        yield from excerpt(error.line, error.column, error.source_line)
 
 
 def format_duration(duration_us: int) -> str:

@@ -18,7 +18,7 @@ from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
 from worker.runner.pool import Pool, start_evaluator
-from worker.runner.prepare import Options, input_text, limits_for, prepare, seed_of
+from worker.runner.prepare import Options, input_text, limits_for, prepare, rejection, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
@@ -61,7 +61,8 @@ class InProcessRunner:
         collector = Collector(run.run_id, ())
         prepared = self._request(run.case.workflow, options)
         if isinstance(prepared, PlanError):
-            collector.reject(run.case.workflow.name, prepared)
+            reason = rejection(run.case.workflow, options, prepared)
+            collector.reject(run.case.workflow.name, reason)
             return collector.result()
         request = replace(
             prepared,

@@ -17,7 +17,7 @@ from worker.adaptors.http.allowlist import Reach
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.errors import LoadError
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging.messages import Lease
+from worker.fleet.messaging.worker_protocol import Lease
 from worker.fleet.worker.outbox import Outbox
 from worker.replay.recorder import PreparedRecording, Recorder
 from worker.runner.prepare import Options

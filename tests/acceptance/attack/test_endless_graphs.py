@@ -9,8 +9,17 @@ import pytest
 
 import worker
 from tests.support.helpers import check_events, job, run_job, workflow
+from worker.core.compile_plan import compile_plan
 from worker.core.driver import drive
-from worker.core.machine import CompleteRun, Started
+from worker.core.machine import (
+    CompleteRun,
+    Phase,
+    Started,
+    StepFinished,
+    decide,
+    initial_state,
+)
+from worker.core.outcome import Outcome
 from worker.sandbox.limits import Limits
 from worker.testing import WorkflowUnderTest
 
@@ -54,7 +63,7 @@ def test_the_defaults_end_a_row_of_diamonds_and_not_a_long_chain() -> None:
         completed: CompleteRun
 
         def run_step(self, effect: Any) -> Any:
-            return worker.core.outcome.Outcome(state=effect.input)
+            return Outcome(state=effect.input)
 
         def complete_step(self, effect: Any) -> None: ...
 
@@ -63,14 +72,47 @@ def test_the_defaults_end_a_row_of_diamonds_and_not_a_long_chain() -> None:
         def complete_run(self, effect: CompleteRun) -> None:
             self.completed = effect
 
-    from worker.core.compile_plan import compile_plan
-
     quick = Quick()
     drive(compile_plan(diamonds(10)), Started(input={}), quick, Limits().executions)
     assert quick.completed.error is None, "4,093 executions"
     assert Limits().executions == 250_000
     drive(compile_plan(diamonds(40, "")), Started(input={}), quick, 5_000)
     assert quick.completed.error is not None and quick.completed.leaves == ()
+
+
+def dense(count: int, source: str) -> worker.Workflow:
+    """Return steps of which each leads to all that follow it."""
+    ids = [f"s{number}" for number in range(count)]
+    return workflow(
+        *(
+            job(source, id, next=dict.fromkeys(ids[number + 1 :], True))
+            for number, id in enumerate(ids)
+        )
+    )
+
+
+def test_what_waits_is_bounded_by_the_executions_that_are_left() -> None:
+    """Tries to fill the memory with activations: each of a few executions leads to 60 others."""
+    state = initial_state(compile_plan(dense(60, "fn(s => s);")), 100)
+    state, effects = decide(state, Started(input={}))
+    waiting: list[int] = []
+    while state.phase is not Phase.COMPLETED:
+        state, effects = decide(state, StepFinished(outcome=Outcome(state={})))
+        waiting.append(len(state.queue))
+    last = effects[-1]
+    assert isinstance(last, CompleteRun) and last.error is not None
+    assert (len(waiting), last.error.type) == (100, "StepLimitError")
+    assert 90 < max(waiting) <= 101
+
+
+def test_events_of_a_dense_graph_share_the_names_of_the_steps_that_follow() -> None:
+    """Tries to make events, which are kept, ten times larger in memory than their frames."""
+    flow = dense(12, "fn(s => s);")
+    result = worker.run(flow, {}, limits=Limits(executions=200))
+    names = {id(edge.target) for step in flow.steps for edge in step.edges}
+    following = [name for event in result.events for name in getattr(event, "next", ())]
+    assert len(following) > 500
+    assert names.issuperset(map(id, following))
 
 
 @pytest.mark.parametrize(

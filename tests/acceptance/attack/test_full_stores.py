@@ -23,13 +23,14 @@ from worker.fleet.local_fleet import local_fleet
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Lease
 from worker.fleet.worker import outbox as outboxes
 from worker.fleet.worker.outbox import Outbox
 from worker.util.private_files import open_private
 from worker.workflow.save import to_execution_plan
 
 PLAN = to_execution_plan(workflow(job("fn((state) => state);")))
-LEASE = wire.Lease(run_id="r", attempt=1, token="token-token")
+LEASE = Lease(run_id="r", attempt=1, token="token-token")
 
 
 async def until(condition: Any) -> None:

@@ -29,7 +29,7 @@ from worker.fleet.control.inline_secrets import KEY_LOST, InlineSecrets, read_se
 from worker.fleet.control.policy import ClientRights, CredentialUse, Policy, read_policy
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.workflow_registry import WorkflowRegistry
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import PROTOCOL, AssignedRun
 from worker.runner.prepare import configurations
 from worker.workflow.load import load
 
@@ -71,9 +71,9 @@ class Rights:
             fields.setdefault("workflow", "flow")
         return self.ask(user, "submit", order_id=order_id, **fields)
 
-    def assigned(self) -> wire.AssignedRun:
+    def assigned(self) -> AssignedRun:
         """Return the run that a worker is given."""
-        claim = {"claim_id": "c1", "demand": 1, "incarnation": "i1", "protocol": wire.PROTOCOL}
+        claim = {"claim_id": "c1", "demand": 1, "incarnation": "i1", "protocol": PROTOCOL}
         presence = {"incarnation": "i1", "online": True, "capacity": 1}
         messages = [
             to(TOPICS.worker("w", "status"), presence),

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import random_between
 
@@ -42,7 +43,7 @@ class AlertNotifier:
     def channels(self) -> tuple[str, ...]:
         return tuple(name for name in ("command", "webhook") if getattr(self, name))
 
-    async def deliver(self, channel: str, alert: wire.Alert) -> None:
+    async def deliver(self, channel: str, alert: Alert) -> None:
         """Deliver an alert over a channel. Raises where that fails."""
         body = wire.encode(alert)
         await (_run(self.command, body) if channel == "command" else _post(self.webhook, body))
@@ -52,7 +53,7 @@ class AlertNotifier:
 class _Delivery:
     """An alert in memory: the channels that have delivered it, and those that are to."""
 
-    alert: wire.Alert
+    alert: Alert
     delivered: set[str] = field(default_factory=set)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -68,7 +69,7 @@ class AlertDispatcher:
     def __init__(
         self,
         notifier: AlertNotifier,
-        publish: Callable[[wire.Alert], Awaitable[None]],
+        publish: Callable[[Alert], Awaitable[None]],
         record: Callable[[str, frozenset[str], bool], Awaitable[None]],
         log: LeveledLogger,
     ) -> None:
@@ -102,7 +103,7 @@ class AlertDispatcher:
         self._left_over.difference_update(ready)
         return ready
 
-    def add(self, alert: wire.Alert, delivered: frozenset[str] = frozenset()) -> None:
+    def add(self, alert: Alert, delivered: frozenset[str] = frozenset()) -> None:
         """Begin to deliver an alert over the channels that have room.
 
         It is not for those among ``delivered``, and for those that it is under way to.
@@ -157,7 +158,7 @@ class AlertDispatcher:
         complete = delivery.delivered.issuperset(self._channels)
         await self._record(delivery.alert.run_id, frozenset(delivery.delivered), complete)
 
-    async def _until_delivered(self, channel: str, alert: wire.Alert) -> None:
+    async def _until_delivered(self, channel: str, alert: Alert) -> None:
         failures = 0
         while True:
             try:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Submit
 from worker.fleet.messaging.trigger_messages import Deploy
 
 
@@ -24,7 +25,7 @@ def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
     return {}
 
 
-_Uploaded = TypeVar("_Uploaded", wire.Submit, Deploy)
+_Uploaded = TypeVar("_Uploaded", Submit, Deploy)
 
 
 def uploaded_request(uow: UnitOfWork, type: type[_Uploaded], ref: wire.ContentRef) -> _Uploaded:

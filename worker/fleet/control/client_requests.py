@@ -69,8 +69,10 @@ from worker.fleet.control.unique_orders import (
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import RetryRequest, RunRef, Submit, WorkflowQuery
 from worker.fleet.messaging.operation_messages import PauseRequest
 from worker.fleet.messaging.trigger_messages import Deploy
+from worker.fleet.messaging.worker_protocol import Attempt, Command
 from worker.workflow.documents.data import did_you_mean
 
 
@@ -112,8 +114,8 @@ class RequestHandler:
         if not rights.may.intersection(allowing):
             raise RequestError("denied", denial(client, allowing[0]))
         match content:
-            case wire.Submit(content=wire.ContentRef() as ref):
-                content = uploaded_request(uow, wire.Submit, ref)
+            case Submit(content=wire.ContentRef() as ref):
+                content = uploaded_request(uow, Submit, ref)
             case Deploy(content=wire.ContentRef() as ref):
                 content = uploaded_request(uow, Deploy, ref)
             case PauseRequest(workflow=str() as name):
@@ -126,7 +128,7 @@ class RequestHandler:
             return self._known_workflows(uow, rights.projects, keys=content.keys)
         return self.methods[method](uow, content)
 
-    def list_workflows(self, uow: UnitOfWork, query: wire.WorkflowQuery) -> Any:
+    def list_workflows(self, uow: UnitOfWork, query: WorkflowQuery) -> Any:
         return self._known_workflows(uow, None, keys=query.keys)
 
     def _known_names(self, uow: UnitOfWork, projects: Collection[str] | None) -> list[str]:
@@ -146,11 +148,11 @@ class RequestHandler:
 
     # --- submit -----------------------------------------------------------------------------------
 
-    def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
+    def submit(self, uow: UnitOfWork, request: Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
         return self._submit_as(uow, ALL_RIGHTS, request)
 
-    def _submit_as(self, uow: UnitOfWork, rights: ClientRights, request: wire.Submit) -> Any:
+    def _submit_as(self, uow: UnitOfWork, rights: ClientRights, request: Submit) -> Any:
         if bytes(request.plan) != b"null" and "plan" not in rights.may:
             raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
         if not request.order_id:
@@ -167,7 +169,7 @@ class RequestHandler:
         view = order_view(uow, order)
         return view if may_read else receipt(view)
 
-    def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
+    def _first_submitted(self, uow: UnitOfWork, request: Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
         workflow = self._workflow_of(uow, request)
@@ -181,9 +183,7 @@ class RequestHandler:
         self._check_credentials(request.project, workflow.credentials, name)
         return self._create_order(uow, request, workflow)
 
-    def create(
-        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
-    ) -> WorkOrder:
+    def create(self, uow: UnitOfWork, request: Submit, workflow: RegisteredWorkflow) -> WorkOrder:
         """Make the order of a trigger. Raises :class:`RequestError`."""
         self._check_credentials(request.project, workflow.credentials, workflow.name)
         return self._create_order(uow, request, workflow)
@@ -192,7 +192,7 @@ class RequestHandler:
         """Cancel the last run of an order, if it has one that has not ended."""
         _, run = find_order(uow, order_id)
         if run is not None and not run.final:
-            cancel(uow, wire.RunRef(id=run.id))
+            cancel(uow, RunRef(id=run.id))
 
     def _check_credentials(
         self, project: str, credentials: Iterable[str], name: str | None
@@ -209,9 +209,7 @@ class RequestHandler:
                 f" '{refused[:100]}' {place} (policy: credentials)",
             )
 
-    def _submitted_again(
-        self, uow: UnitOfWork, order: WorkOrder, request: wire.Submit
-    ) -> WorkOrder:
+    def _submitted_again(self, uow: UnitOfWork, order: WorkOrder, request: Submit) -> WorkOrder:
         content = content_hash(request)
         # Orders of earlier versions have no hash.
         if order.content not in (None, content):
@@ -227,7 +225,7 @@ class RequestHandler:
         uow.publish_order_state(order)
         return order
 
-    def _workflow_of(self, uow: UnitOfWork, request: wire.Submit) -> RegisteredWorkflow:
+    def _workflow_of(self, uow: UnitOfWork, request: Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
         if (request.workflow is None) is not has_plan:
             raise RequestError("invalid", "an order needs either the name of a workflow, or a plan")
@@ -251,7 +249,7 @@ class RequestHandler:
         raise RequestError("unknown", f"no workflow is named '{name}'{hint}")
 
     def _create_order(
-        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+        self, uow: UnitOfWork, request: Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
         input_text = _sealed(uow.secrets.seal_input, checked_input(request.input))
@@ -323,7 +321,7 @@ class RequestHandler:
 
     # --- retry ------------------------------------------------------------------------------------
 
-    def retry(self, uow: UnitOfWork, request: wire.RetryRequest) -> Any:
+    def retry(self, uow: UnitOfWork, request: RetryRequest) -> Any:
         """Add a run to an order, from the start or from a step. A repeated request adds none."""
         order, last = find_order(uow, request.id)
         existing = uow.transaction.run(request.run_id)
@@ -349,7 +347,7 @@ class RequestHandler:
         return order_view(uow, order)
 
     def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
-        self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
+        self.retry(uow, RetryRequest(id=order_id, run_id=run_id))
 
     def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> tuple[str, WorkOrder]:
         """Store the plan of an order's workflow as it is by now.
@@ -369,7 +367,7 @@ class RequestHandler:
     def _check_retry(
         self,
         uow: UnitOfWork,
-        request: wire.RetryRequest,
+        request: RetryRequest,
         order: WorkOrder,
         existing: RunRecord | None,
     ) -> None:
@@ -421,7 +419,7 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
 # --- cancel ---------------------------------------------------------------------------------------
 
 
-def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+def cancel(uow: UnitOfWork, ref: RunRef) -> Any:
     """Cancel a waiting run, or command its worker to. A repeated request has no further effect."""
     run = find_run(uow, ref.id)
     if run.final:
@@ -433,10 +431,10 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
     if order is not None:
         record_on_order(uow, "cancel", order, detail=run.id)
     if run.leased and run.worker is not None:
-        command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
+        command = Command(cancel=[Attempt(run_id=run.id, attempt=run.attempt)])
         uow.publish(uow.topics.worker(run.worker, "cmd"), command)
     return views.run_state(run)
 
 
 def _cancel_order(uow: UnitOfWork, order_id: str, _: str) -> None:
-    cancel(uow, wire.RunRef(id=order_id))
+    cancel(uow, RunRef(id=order_id))

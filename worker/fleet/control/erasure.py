@@ -15,8 +15,8 @@ from worker.fleet.control.policy import ProjectLimits
 from worker.fleet.control.store import queries, tables
 from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.operation_messages import EraseRequest
+from worker.fleet.messaging.worker_protocol import Command
 
 REPEAT_US = 30 * 86_400_000_000
 """How long a worker that was away is commanded to erase what it has in its outbox."""
@@ -84,7 +84,7 @@ def _command_workers(uow: UnitOfWork, runs: Iterable[RunRecord]) -> None:
         if run.worker is not None:
             by_worker[run.worker].append(run.id)
     for worker, run_ids in by_worker.items():
-        uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(erase=run_ids))
+        uow.publish(uow.topics.worker(worker, "cmd"), Command(erase=run_ids))
 
 
 def command_erasures(uow: UnitOfWork, worker: str) -> None:
@@ -96,4 +96,4 @@ def command_erasures(uow: UnitOfWork, worker: str) -> None:
         .limit(MAX_COMMANDED)
     )
     if run_ids := list(uow.transaction.connection.execute(erased).scalars()):
-        uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(erase=run_ids))
+        uow.publish(uow.topics.worker(worker, "cmd"), Command(erase=run_ids))

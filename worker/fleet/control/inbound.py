@@ -13,9 +13,18 @@ from typing import Any
 from worker.fleet.control.unit_of_work import MessageRefused
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import RunRef, Submit
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
+from worker.fleet.messaging.worker_protocol import (
+    FROM_WORKERS,
+    Fetch,
+    Heartbeat,
+    Release,
+    Reports,
+    StartRequest,
+)
 
 MAX_CORRELATION_BYTES = 1024
 """The correlation data of a request, which come back in each packet of its reply."""
@@ -59,7 +68,7 @@ class MessageParser:
             case ("workers", _, "status") if not message.payload:
                 return None
             case ("workers", name, channel):
-                content, refusal = self._decode(wire.FROM_WORKERS[channel], message)
+                content, refusal = self._decode(FROM_WORKERS[channel], message)
                 return InboundMessage(
                     message=message, worker=name, channel=channel, content=content, refusal=refusal
                 )
@@ -102,17 +111,17 @@ class MessageParser:
 def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
     """Yield the ids of the runs whose rows the handler of a message reads."""
     match inbound.content:
-        case wire.Reports(runs=reports):
+        case Reports(runs=reports):
             yield from (report.lease.run_id for report in reports)
-        case wire.StartRequest(leases=leases) | wire.Heartbeat(leases=leases):
+        case StartRequest(leases=leases) | Heartbeat(leases=leases):
             yield from (lease.run_id for lease in leases)
-        case wire.Fetch(lease=lease):
+        case Fetch(lease=lease):
             yield lease.run_id
-        case wire.Release(leases=leases, aborted=aborted):
+        case Release(leases=leases, aborted=aborted):
             yield from (lease.run_id for lease in (*leases, *aborted))
-        case wire.RunRef(id=id):
+        case RunRef(id=id):
             yield id
-        case wire.Submit(order_id=id) if id:
+        case Submit(order_id=id) if id:
             yield from (id, numbered_run_id(id))
         case _:
             return
@@ -120,7 +129,7 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
 
 def order_ids_of(inbound: InboundMessage) -> Iterator[str]:
     """Yield the ids of the orders that a message refers to, beside those of its runs."""
-    if isinstance(inbound.content, wire.Submit) and inbound.content.order_id:
+    if isinstance(inbound.content, Submit) and inbound.content.order_id:
         yield from (inbound.content.order_id, numbered_run_id(inbound.content.order_id))
 
 

@@ -21,7 +21,7 @@ from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
-from worker.fleet.control.client_queries import READING
+from worker.fleet.control.client_queries import POSTPONABLE, READING
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -62,8 +62,10 @@ from worker.fleet.control.unit_of_work import (
 from worker.fleet.control.workflow_registry import VersionCache, WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.client_messages import Failure, Reply
 from worker.fleet.messaging.content import chunks_of
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Heartbeat
 from worker.util.machine_clock import random_hex
 
 _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
@@ -190,9 +192,13 @@ class MessageProcessor:
         for inbound in batch:
             uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
             try:
-                self._handle(uow, inbound)
+                if uow.queries.is_spent and inbound.method in POSTPONABLE:
+                    _postpone(uow, inbound)
+                else:
+                    self._handle(uow, inbound)
             except MessageRefused as refusal:
                 uow.refuse(refusal)
+        uow.outgoing.postponed = uow.queries.postponed
         self._follow_up(uow)
         if assigns:
             self._assign_runs(uow)
@@ -592,7 +598,9 @@ class MessageProcessor:
             is_reading = inbound.method in READING
             with uow.transaction.reading() if is_reading else contextlib.nullcontext():
                 result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
-            reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
+            encoded = wire.encode(result)
+            uow.queries.add_reply(len(encoded))
+            reply = Reply(ok=msgspec.Raw(encoded))
         except RequestError as error:
             reply = _failure(error.code, error.message)
         except MessageRefused as refusal:
@@ -693,13 +701,19 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
         transaction.load_orders(run.order_id for run in runs)
 
 
+def _postpone(uow: UnitOfWork, inbound: InboundMessage) -> None:
+    """Let a query wait for the next batch. Raises :class:`MessageRefused` where many wait."""
+    if not uow.queries.postpone(inbound.message):
+        raise MessageRefused("busy", "more queries than can wait: the client sends it again")
+
+
 def _is_query(message: Message) -> bool:
     _, _, method = message.topic.partition("/requests/")
     return method.partition("/")[0] in READING
 
 
 def _is_heartbeat(inbound: InboundMessage) -> bool:
-    return isinstance(inbound.content, wire.Heartbeat)
+    return isinstance(inbound.content, Heartbeat)
 
 
 def _expire(uow: UnitOfWork, run_id: str) -> None:
@@ -710,11 +724,11 @@ def _expire(uow: UnitOfWork, run_id: str) -> None:
         uow.outgoing.expired.append(run)
 
 
-def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
+def _replies(reply: Reply, max_bytes: int) -> Iterable[Reply]:
     """Return a reply, or the replies with its chunks where it is too large for a message."""
     if len(wire.encode(reply)) <= max_bytes:
         return [reply]
-    return [wire.Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
+    return [Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
 
 
 def _defect(error: Exception, topic: str) -> MessageRefused:
@@ -725,5 +739,5 @@ def _text_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def _failure(code: str, message: str) -> wire.Reply:
-    return wire.Reply(error=wire.Failure(code=code, message=message))
+def _failure(code: str, message: str) -> Reply:
+    return Reply(error=Failure(code=code, message=message))

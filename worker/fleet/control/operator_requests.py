@@ -12,8 +12,9 @@ from sqlalchemy import select, update
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import audit_log, erasure, pauses, views
 from worker.fleet.control.entities import WorkOrder
+from worker.fleet.control.query_budget import TOO_MANY_ROWS
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.listing import PART_ROWS, Listing, Place
+from worker.fleet.control.store.listing import MAX_PARTS, PART_ROWS, Listing, Place
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import operation_messages as ops
 
@@ -57,6 +58,7 @@ class OperationsHandler:
         if request.dry_run:
             return _count(uow, listing, request)
         part = listing.part(uow.transaction.connection, size)
+        uow.queries.add_rows(listing.part_rows)
         rows = part.rows
         uow.transaction.load_orders(row.id for row in rows)
         skipped: Counter[str] = Counter()
@@ -78,12 +80,14 @@ class OperationsHandler:
 
 def _count(uow: UnitOfWork, listing: Listing, request: ops.BulkRequest) -> Any:
     matching = 0
-    while True:
+    for _ in range(MAX_PARTS):
         number, end = listing.count(uow.transaction.connection, MAX_COUNTED)
+        uow.queries.add_rows(listing.part_rows)
         matching += number
         if end is None or request.partial:
             return {"matching": matching, "changed": 0, "next": _place(end)}
         listing.start_after(*end)
+    raise RequestError("too_large", TOO_MANY_ROWS)
 
 
 def _place(end: Place | None) -> Any:

@@ -11,6 +11,7 @@ from worker.errors import UsageError
 from worker.fleet.control.entities import WorkOrder
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Submit
 from worker.sandbox.limits import resolve_limits
 
 DEDUPLICATION_S = 60.0
@@ -20,7 +21,7 @@ DEDUPLICATION_S = 60.0
 _HASHED = ("unique", "over_limit", "tags", "retry", "placement")
 
 
-def content_hash(request: wire.Submit) -> str:
+def content_hash(request: Submit) -> str:
     """Compute a hash of what an order was submitted with, apart from its id."""
     try:
         content = [
@@ -40,7 +41,7 @@ def content_hash(request: wire.Submit) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
-def derived_id(uow: UnitOfWork, request: wire.Submit) -> str:
+def derived_id(uow: UnitOfWork, request: Submit) -> str:
     """Return the id of an order without one: that of an equal order of the last minute, or new."""
     content, window_us = content_hash(request)[:40], int(DEDUPLICATION_S * 1e6)
     window = uow.now_us // window_us
@@ -78,7 +79,7 @@ def check_limits(options: wire.RunOptions) -> None:
         raise RequestError("invalid", f"options.{error}") from error
 
 
-def check_times(request: wire.Submit) -> None:
+def check_times(request: Submit) -> None:
     """Raise :class:`RequestError` where an order could never start."""
     if request.start_by is not None and request.start_by < (request.not_before or 0):
         raise RequestError("invalid", "start_by is before not_before: the order could never start")

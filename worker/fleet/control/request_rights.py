@@ -7,7 +7,16 @@ from typing import Any
 from worker.core.status import Status
 from worker.fleet.control.policy import OPERATOR, Right
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import (
+    DataclipRef,
+    EventQuery,
+    OrderQuery,
+    OrderRef,
+    RecordedQuery,
+    RetryRequest,
+    RunRef,
+    Submit,
+)
 from worker.fleet.messaging.operation_messages import (
     AcknowledgeRequest,
     ActionQuery,
@@ -50,7 +59,7 @@ def check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, conte
     """Raise :class:`RequestError` where a request is about another project."""
     match content:
         case (
-            wire.Submit(project=project)
+            Submit(project=project)
             | Deploy(project=project)
             | WorkflowRef(project=project)
             | PauseRequest(project=project)
@@ -58,18 +67,18 @@ def check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, conte
         ):
             allowed = project in projects
         case (
-            wire.OrderQuery(project=queried)
+            OrderQuery(project=queried)
             | DeploymentQuery(project=queried)
             | DeadLetterQuery(project=queried)
         ):
             allowed = queried in projects
         case (
-            wire.RunRef(id=id)
-            | wire.RetryRequest(id=id)
-            | wire.EventQuery(run_id=id)
-            | wire.DataclipRef(run_id=id)
-            | wire.RecordedQuery(run_id=id)
-            | wire.OrderRef(order_id=id)
+            RunRef(id=id)
+            | RetryRequest(id=id)
+            | EventQuery(run_id=id)
+            | DataclipRef(run_id=id)
+            | RecordedQuery(run_id=id)
+            | OrderRef(order_id=id)
             | EraseRequest(order_id=id)
             | AcknowledgeRequest(run_id=id)
         ):

@@ -10,6 +10,7 @@ from worker.fleet.control.entities import RunRecord
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import chunk_at
+from worker.fleet.messaging.worker_protocol import AssignedRun, Assignment, Fetch, Fetched, Lease
 
 ASSIGNED_BYTES = 768
 """The size of an assigned run without its plan, its input and its options."""
@@ -36,11 +37,11 @@ def assign(uow: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord
         view = _assigned(uow, run, room)
         room -= len(bytes(view.plan)) + len(bytes(view.input))
         assigned.append(view)
-    assignment = wire.Assignment(claim_id=claim_id, runs=assigned)
+    assignment = Assignment(claim_id=claim_id, runs=assigned)
     uow.publish(uow.topics.worker(worker, "rsp"), assignment)
 
 
-def _assigned(uow: UnitOfWork, run: RunRecord, room: int) -> wire.AssignedRun:
+def _assigned(uow: UnitOfWork, run: RunRecord, room: int) -> AssignedRun:
     order = uow.transaction.order(run.order_id)
     assert order is not None and run.token is not None
     options = wire.decode(wire.RunOptions, order.options.encode())
@@ -50,8 +51,8 @@ def _assigned(uow: UnitOfWork, run: RunRecord, room: int) -> wire.AssignedRun:
     plan_id = run.plan_id or order.plan_id
     is_new = uow.run_contents.is_first(run.incarnation or "", plan_id)
     plan = _inline_plan(uow, plan_id, room) if is_new else wire.NULL
-    return wire.AssignedRun(
-        lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
+    return AssignedRun(
+        lease=Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=uow.settings.lease_s,
         payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
@@ -81,7 +82,7 @@ def input_of(run: RunRecord) -> tuple[str, str]:
     return owner, dataclip
 
 
-def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch, run: RunRecord) -> None:
+def fetch(uow: UnitOfWork, worker: str, request: Fetch, run: RunRecord) -> None:
     """Publish a chunk of the plan or the input of a leased run."""
     # By the token, as an id may be used again after its run was deleted.
     key = request.lease.token, request.part
@@ -89,9 +90,7 @@ def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch, run: RunRecord) -> 
         key, _content_of(uow, run, request.part)
     )
     chunk = chunk_at(content, ref, request.offset, uow.settings.max_message_bytes)
-    fetched = wire.Fetched(
-        run_id=run.id, attempt=request.lease.attempt, part=request.part, chunk=chunk
-    )
+    fetched = Fetched(run_id=run.id, attempt=request.lease.attempt, part=request.part, chunk=chunk)
     uow.publish(uow.topics.worker(worker, "rsp"), fetched, bulk=True)
 
 

@@ -53,7 +53,9 @@ from worker.fleet.messaging.bus import (
     QuotaExceeded,
 )
 from worker.fleet.messaging.instance_id import incarnation
+from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import PROTOCOL, Presence
 from worker.sinks.log import LeveledLogger
 from worker.util.liveness import Liveness
 from worker.util.machine_clock import monotonic_s, random_between, random_hex
@@ -82,7 +84,7 @@ def control_will(topics: Topics, id: str) -> Message:
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    presence = wire.Presence(incarnation=id, online=online, version=VERSION, protocol=wire.PROTOCOL)
+    presence = Presence(incarnation=id, online=online, version=VERSION, protocol=PROTOCOL)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
@@ -136,6 +138,7 @@ class ControlPlane:
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
         self._next_tick = self._next_page = self._next_survey = 0.0
+        self._postponed: list[Message] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
@@ -288,6 +291,8 @@ class ControlPlane:
 
     @property
     def _next_turn(self) -> float:
+        if self._postponed:
+            return 0.0
         return min(self._next_tick, self._next_page) if self._has_page else self._next_tick
 
     async def _do_what_is_due(self) -> None:
@@ -394,14 +399,16 @@ class ControlPlane:
         self.connected.set()
         self._log.info("broker.connected", incarnation=self._id)
 
-    async def _process(self, messages: Sequence[Message]) -> None:
+    async def _process(self, arrived: Sequence[Message]) -> None:
+        messages, self._postponed = [*self._postponed, *arrived], []
         if messages:
-            self.handled += len(messages)
+            self.handled += len(arrived)
             began = monotonic_s()
             results = await self._on_thread(
                 lambda: self._processor.process(messages, self._clock.now_us())
             )
             self.publication.measured.add_batch(len(messages), monotonic_s() - began)
+            self._postponed = results.postponed
             self.publication.publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
@@ -427,7 +434,7 @@ class ControlPlane:
                 self._log.warning("store.available", failures=failures)
             return result
 
-    async def _publish_alert(self, alert: wire.Alert) -> None:
+    async def _publish_alert(self, alert: Alert) -> None:
         message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
         try:
             await self._bus.confirm(self._encode(message))

@@ -18,12 +18,14 @@ from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.query_budget import QueryBudget
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, VersionCache
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
+from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
@@ -71,12 +73,13 @@ class Outgoing:
     ``triggered`` counts what became of messages, ticks and calls; ``tick_delays_s`` are the times
     from ticks to their orders; ``deployed``: triggers changed.
     ``echo_us`` is the time of an echo to request, 0 for none; ``awaits_echo``: work waits for it.
+    ``postponed`` are queries to handle with the next batch.
     ``when_committed`` are changes in memory that belong to a tick or a connection: made when all
     is committed.
     """
 
     messages: list[Message] = field(default_factory=list)
-    alerts: list[wire.Alert] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
@@ -90,6 +93,7 @@ class Outgoing:
     deployed: bool = False
     echo_us: int = 0
     awaits_echo: bool = False
+    postponed: list[Message] = field(default_factory=list)
     when_committed: list[Callable[[], None]] = field(default_factory=list)
 
     def extend(self, other: Outgoing) -> None:
@@ -108,6 +112,7 @@ class Outgoing:
         self.deployed |= other.deployed
         self.echo_us = max(self.echo_us, other.echo_us)
         self.awaits_echo |= other.awaits_echo
+        self.postponed += other.postponed
         self.when_committed += other.when_committed
 
 
@@ -137,6 +142,7 @@ class UnitOfWork:
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
     transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
     ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
+    ``queries`` is the budget of its queries.
     ``answered`` are the claims that were answered again, with their workers.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
     ``deployed`` caches the present versions of deployed workflows, by project and name;
@@ -178,6 +184,7 @@ class UnitOfWork:
         self.deployed: dict[tuple[str, str], RegisteredWorkflow | None] = {}
         self.reply_to = ""
         self.missing: list[str] = []
+        self.queries = QueryBudget()
         self._timestamps = 0
 
     @property

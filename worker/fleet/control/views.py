@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from worker.fleet.control.entities import RunRecord, WorkOrder
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunState
 
 
-def run_state(run: RunRecord) -> wire.RunState:
-    return wire.RunState(
+def run_state(run: RunRecord) -> RunState:
+    return RunState(
         run_id=run.id,
         order_id=run.order_id,
         number=run.number,
@@ -36,8 +36,8 @@ def run_state(run: RunRecord) -> wire.RunState:
     )
 
 
-def order_state(order: WorkOrder) -> wire.OrderState:
-    return wire.OrderState(
+def order_state(order: WorkOrder) -> OrderState:
+    return OrderState(
         order_id=order.id,
         project=order.project,
         workflow=order.workflow,
@@ -70,8 +70,8 @@ def input_without_secrets(input: str) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key != "configuration"}
 
 
-def alert(run: RunRecord) -> wire.Alert:
-    return wire.Alert(
+def alert(run: RunRecord) -> Alert:
+    return Alert(
         run_id=run.id,
         order_id=run.order_id,
         project=run.project,

@@ -39,6 +39,27 @@ from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.worker_names import holder, record_contact, refuse_name
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.recorded_lines import detach
+from worker.fleet.messaging.state_messages import RunEvents
+from worker.fleet.messaging.worker_protocol import (
+    PROTOCOL,
+    Ack,
+    Acks,
+    Attempt,
+    Claim,
+    Command,
+    Fetch,
+    Heartbeat,
+    Lease,
+    Presence,
+    Release,
+    Reports,
+    RunReport,
+    StartRequest,
+    Starts,
+    attempt_of,
+    decode_reported,
+    report_number,
+)
 from worker.version import VERSION
 
 _ENVELOPE_BYTES = 512
@@ -48,7 +69,7 @@ MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 """How many characters of a run's error are stored with the run."""
 
 
-def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
+def presence(uow: UnitOfWork, worker: str, presence: Presence) -> None:
     """Record that a worker connected or disconnected, and cut the leases that it cannot renew."""
     known = uow.transaction.worker(worker)
     # The will of a connection that was replaced comes late. Incarnations are not compared by age:
@@ -89,7 +110,7 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             uow.apply(run, WorkerDisconnected(expires=grace_end))
 
 
-def _offers(presence: wire.Presence) -> str | None:
+def _offers(presence: Presence) -> str | None:
     """Return what a worker offers, as it is stored; ``None`` for one that does not report it."""
     offer = build_offer(presence.labels, presence.credentials, presence.adaptors)
     if not offer.reported and not offer.words:
@@ -99,23 +120,23 @@ def _offers(presence: wire.Presence) -> str | None:
 
 def _check_protocol(uow: UnitOfWork, worker: str, protocol: int) -> None:
     """Refuse the message of a worker whose protocol is another one."""
-    if protocol == wire.PROTOCOL:
+    if protocol == PROTOCOL:
         return
     older, newer = "worker", "control plane"
-    if protocol > wire.PROTOCOL:
+    if protocol > PROTOCOL:
         older, newer = newer, older
     text = (
-        f"worker '{worker}' uses protocol {protocol}, and the control plane {wire.PROTOCOL}: "
+        f"worker '{worker}' uses protocol {protocol}, and the control plane {PROTOCOL}: "
         f"update the {older} to the version of the {newer} (this one is {VERSION})"
     )
-    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(outdated=text))
+    uow.publish(uow.topics.worker(worker, "cmd"), Command(outdated=text))
     raise MessageRefused("outdated", text)
 
 
 # --- claims and leases ----------------------------------------------------------------------------
 
 
-def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
+def claim(uow: UnitOfWork, worker: str, claim: Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
     _check_protocol(uow, worker, claim.protocol)
     record_contact(uow, worker, claim.incarnation)
@@ -133,7 +154,7 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
         )
 
 
-def _answer_again(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
+def _answer_again(uow: UnitOfWork, worker: str, claim: Claim) -> None:
     # Once in a batch: a response has the inputs of many runs, and others would wait for each.
     if (worker, claim.claim_id) in uow.answered:
         return
@@ -144,13 +165,13 @@ def _answer_again(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     run_content.assign(uow, worker, claim.claim_id, runs)
 
 
-def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:
+def fetch(uow: UnitOfWork, worker: str, request: Fetch) -> None:
     """Respond with a chunk of the plan or input of a run, or that the run is leased no more."""
     run = _leased_run(uow, worker, request.lease)
     if run is not None:
         run_content.fetch(uow, worker, request, run)
         return
-    command = wire.Command(abandon=[wire.attempt_of(request.lease)])
+    command = Command(abandon=[attempt_of(request.lease)])
     uow.publish(uow.topics.worker(worker, "cmd"), command)
 
 
@@ -175,14 +196,14 @@ def _owner(worker: str) -> str:
     return f"workers/{worker}"
 
 
-def start(uow: UnitOfWork, worker: str, request: wire.StartRequest) -> None:
+def start(uow: UnitOfWork, worker: str, request: StartRequest) -> None:
     """Start claimed runs, so that their worker may execute them. The commit comes before that."""
-    started, refused = list[wire.Attempt](), list[wire.Attempt]()
+    started, refused = list[Attempt](), list[Attempt]()
     for lease in request.leases:
-        attempt = wire.attempt_of(lease)
+        attempt = attempt_of(lease)
         run = _leased_run(uow, worker, lease)
         (started if run is not None and _confirm_start(uow, run) else refused).append(attempt)
-    uow.publish(uow.topics.worker(worker, "rsp"), wire.Starts(started=started, refused=refused))
+    uow.publish(uow.topics.worker(worker, "rsp"), Starts(started=started, refused=refused))
 
 
 def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
@@ -199,13 +220,13 @@ def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
     return True
 
 
-def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
+def heartbeat(uow: UnitOfWork, worker: str, heartbeat: Heartbeat) -> None:
     """Renew leases. The response commands the worker to cancel or abandon runs."""
     record_contact(uow, worker, heartbeat.incarnation)
     uow.transaction.load_runs(lease.run_id for lease in heartbeat.leases)
-    cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
+    cancel, abandon = list[Attempt](), list[Attempt]()
     for lease in heartbeat.leases:
-        attempt = wire.attempt_of(lease)
+        attempt = attempt_of(lease)
         run = _leased_run(uow, worker, lease)
         if run is None:
             abandon.append(attempt)
@@ -217,11 +238,11 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
         if run.cancelling:
             cancel.append(attempt)
     if cancel or abandon:
-        command = wire.Command(cancel=cancel, abandon=abandon)
+        command = Command(cancel=cancel, abandon=abandon)
         uow.publish(uow.topics.worker(worker, "cmd"), command)
 
 
-def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
+def release(uow: UnitOfWork, worker: str, release: Release) -> None:
     """Put runs that the worker did not start back into the queue; lose those that it cut short."""
     for lease in release.leases:
         run = _leased_run(uow, worker, lease)
@@ -237,15 +258,13 @@ def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
             uow.apply(run, Expired(at=uow.now_us, reason=reason))
 
 
-def _leased_run(uow: UnitOfWork, worker: str, lease: wire.Lease) -> RunRecord | None:
+def _leased_run(uow: UnitOfWork, worker: str, lease: Lease) -> RunRecord | None:
     """Look up the run of a lease; ``None`` if the lease is not valid."""
     run = uow.transaction.run(lease.run_id)
     return run if _check_lease(uow, run, worker, lease) is LeaseCheck.VALID else None
 
 
-def _check_lease(
-    uow: UnitOfWork, run: RunRecord | None, worker: str, lease: wire.Lease
-) -> LeaseCheck:
+def _check_lease(uow: UnitOfWork, run: RunRecord | None, worker: str, lease: Lease) -> LeaseCheck:
     if run is None:
         # Retention may have deleted it: the worker is late, but not an attacker.
         uow.refuse(MessageRefused("unknown", f"there is no run {lease.run_id}"))
@@ -259,23 +278,21 @@ def _check_lease(
 # --- reports --------------------------------------------------------------------------------------
 
 
-def reports(uow: UnitOfWork, worker: str, reports: wire.Reports) -> None:
+def reports(uow: UnitOfWork, worker: str, reports: Reports) -> None:
     """Store the events of runs and publish the acknowledgements."""
     acks = [_report(uow, worker, report) for report in reports.runs]
     if uow.missing:
         missing = wire.MissingContent(hashes=uow.missing)
         uow.publish(uow.topics.worker(worker, "rsp"), missing)
         uow.missing = []
-    uow.publish(uow.topics.worker(worker, "rsp"), wire.Acks(number=reports.number, acks=acks))
+    uow.publish(uow.topics.worker(worker, "rsp"), Acks(number=reports.number, acks=acks))
 
 
 def unreadable_reports(uow: UnitOfWork, worker: str, payload: bytes, reason: str) -> None:
     """Respond to a message of reports that cannot be read, so that it is not sent for ever."""
-    number = wire.report_number(payload)
+    number = report_number(payload)
     if number is not None:
-        uow.publish(
-            uow.topics.worker(worker, "rsp"), wire.Acks(number=number, acks=[], refused=reason)
-        )
+        uow.publish(uow.topics.worker(worker, "rsp"), Acks(number=number, acks=[], refused=reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,10 +304,10 @@ class ParsedEvent:
     recorded: str
 
 
-def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
+def _parse_event(report: RunReport, raw: msgspec.Raw) -> ParsedEvent:
     text, recorded = detach(bytes(raw))
     try:
-        event, text = wire.decode_reported(text)
+        event, text = decode_reported(text)
     except wire.WireError as error:
         raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
     if event.run_id != report.lease.run_id:
@@ -298,7 +315,7 @@ def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
     return ParsedEvent(event, text, recorded)
 
 
-def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
+def _report(uow: UnitOfWork, worker: str, report: RunReport) -> Ack:
     # All events are parsed before any is stored. A malformed report is refused for good: a worker
     # that retransmits it would never get further, and keep its lease meanwhile.
     events: list[ParsedEvent] = []
@@ -309,7 +326,7 @@ def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
     except MessageRefused as refusal:
         uow.refuse(refusal)
         run = _leased_run(uow, worker, report.lease)
-        return wire.Ack(
+        return Ack(
             run_id=report.lease.run_id,
             attempt=report.lease.attempt,
             upto=-1 if run is None else run.reported,
@@ -319,9 +336,7 @@ def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
     return _store_report(uow, worker, report.lease, events)
 
 
-def _reported_events(
-    uow: UnitOfWork, worker: str, report: wire.RunReport
-) -> list[msgspec.Raw] | None:
+def _reported_events(uow: UnitOfWork, worker: str, report: RunReport) -> list[msgspec.Raw] | None:
     """Return the events of a report; ``None`` where chunks of it are missing."""
     if report.content is None:
         if not report.events:
@@ -334,9 +349,7 @@ def _reported_events(
     return [msgspec.Raw(content)]
 
 
-def _store_report(
-    uow: UnitOfWork, worker: str, lease: wire.Lease, events: list[ParsedEvent]
-) -> wire.Ack:
+def _store_report(uow: UnitOfWork, worker: str, lease: Lease, events: list[ParsedEvent]) -> Ack:
     run = uow.transaction.run(lease.run_id)
     check = _check_lease(uow, run, worker, lease)
     if run is None or check is LeaseCheck.FORGED:
@@ -359,13 +372,13 @@ def _accept_events(uow: UnitOfWork, run: RunRecord, events: list[ParsedEvent]) -
     return run
 
 
-def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:
-    return wire.Ack(run_id=lease.run_id, attempt=lease.attempt, upto=upto, refused=refused)
+def _ack(lease: Lease, upto: int, refused: str = "") -> Ack:
+    return Ack(run_id=lease.run_id, attempt=lease.attempt, upto=upto, refused=refused)
 
 
 def _store_stale(
-    uow: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, events: list[ParsedEvent]
-) -> wire.Ack:
+    uow: UnitOfWork, worker: str, run: RunRecord, lease: Lease, events: list[ParsedEvent]
+) -> Ack:
     last = events[-1].event.seq if events else run.reported
     # A retransmission of what was accepted in time is not stale: its acknowledgement was lost.
     if lease.attempt == run.attempt and last <= run.reported:
@@ -430,7 +443,7 @@ def _store_event(uow: UnitOfWork, run: RunRecord, parsed: ParsedEvent) -> bytes:
 
 def _publish_events(uow: UnitOfWork, run: RunRecord, events: list[bytes]) -> None:
     for part in _split(events, uow.settings.max_message_bytes - _ENVELOPE_BYTES):
-        message = wire.RunEvents(
+        message = RunEvents(
             run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(event) for event in part]
         )
         uow.publish(uow.topics.run(run.id, "events"), message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.fleet.control.store.transaction import WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, UnitOfWork
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Command, NameRefusal
 
 
 def holder(uow: UnitOfWork, known: WorkerRow | None, incarnation: str) -> WorkerRow | None:
@@ -35,8 +35,8 @@ def record_contact(uow: UnitOfWork, worker: str, incarnation: str) -> None:
 
 def refuse_name(uow: UnitOfWork, worker: str, incarnation: str, other: WorkerRow) -> None:
     """Notify an incarnation that another one holds its name, and refuse its message."""
-    refusal = wire.NameRefusal(
+    refusal = NameRefusal(
         incarnation=incarnation, holder=other.incarnation, host=other.host, since=other.since
     )
-    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(refused=refusal))
+    uow.publish(uow.topics.worker(worker, "cmd"), Command(refused=refusal))
     raise MessageRefused("taken", f"the name '{worker}' is held by {other.incarnation}")

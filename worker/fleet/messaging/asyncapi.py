@@ -11,8 +11,18 @@ import msgspec
 
 from worker.core.events import AnyEvent
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Reply
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
+from worker.fleet.messaging.worker_protocol import (
+    FROM_WORKERS,
+    Acks,
+    Assignment,
+    Command,
+    Presence,
+    Starts,
+)
 from worker.version import VERSION
 
 _REF = "#/components/schemas/{name}"
@@ -57,24 +67,24 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
             (f"requests.{method}.user", topics.request(method, "{user}"), (type,), "receive")
             for method, type in ALL_REQUESTS.items()
         ),
-        ("replies", topics.client("{client}"), (wire.Reply,), "send"),
+        ("replies", topics.client("{client}"), (Reply,), "send"),
         *(
             (f"workers.{channel}", topics.worker("{worker}", channel), (type,), "receive")
-            for channel, type in wire.FROM_WORKERS.items()
+            for channel, type in FROM_WORKERS.items()
         ),
         (
             "workers.rsp",
             topics.worker("{worker}", "rsp"),
-            (wire.Assignment, wire.Starts, wire.Acks),
+            (Assignment, Starts, Acks),
             "send",
         ),
-        ("workers.cmd", topics.worker("{worker}", "cmd"), (wire.Command,), "send"),
-        ("control.status", topics.control, (wire.Presence,), "send"),
+        ("workers.cmd", topics.worker("{worker}", "cmd"), (Command,), "send"),
+        ("control.status", topics.control, (Presence,), "send"),
         ("control.echo", topics.echo("{id}"), (wire.Echo,), "send"),
-        ("runs.state", topics.run("{run}", "state"), (wire.RunState,), "send"),
-        ("runs.events", topics.run("{run}", "events"), (wire.RunEvents,), "send"),
-        ("orders.state", topics.order("{order}"), (wire.OrderState,), "send"),
-        ("alerts", topics.alerts, (wire.Alert,), "send"),
+        ("runs.state", topics.run("{run}", "state"), (RunState,), "send"),
+        ("runs.events", topics.run("{run}", "events"), (RunEvents,), "send"),
+        ("orders.state", topics.order("{order}"), (OrderState,), "send"),
+        ("alerts", topics.alerts, (Alert,), "send"),
     ]
 
 

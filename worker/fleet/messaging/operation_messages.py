@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from worker.fleet.messaging.messages import Count, Empty, Id, Label, OrderQuery, Payload
+from worker.fleet.messaging.client_messages import Empty, OrderQuery
+from worker.fleet.messaging.messages import Count, Id, Label, Payload
 
 MAX_STEP = 200
 """The most orders that one request changes: a larger transaction would hold up the fleet."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw
 
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import REQUESTS
 from worker.fleet.messaging.messages import WITHOUT_NUL, ContentRef, Count, Id, Label, Payload
 from worker.fleet.messaging.operation_messages import OPERATION_REQUESTS
 
@@ -156,7 +156,7 @@ DEPLOYMENT_REQUESTS: dict[str, type[Any]] = {
     "dead_letters": DeadLetterQuery,
 }
 ALL_REQUESTS: dict[str, type[Any]] = {
-    **wire.REQUESTS,
+    **REQUESTS,
     **DEPLOYMENT_REQUESTS,
     **OPERATION_REQUESTS,
 }

@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunState
 from worker.fleet.notifications import Notification
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line
 from worker.util.json import dumps
@@ -17,10 +18,10 @@ from worker.util.json import dumps
 def format_line(notification: Notification) -> str:
     """Format a change of a run's status, or a rejected order; empty for other notifications."""
     match notification:
-        case wire.RunState():
+        case RunState():
             return " ".join(filter(None, _run(notification)))
         # The states of other orders are those of their runs.
-        case wire.OrderState(last_run=None):
+        case OrderState(last_run=None):
             symbol = STATUSES[Status(notification.status)].mark
             reason = one_line(notification.reason or "", 200)
             workflow = one_line(notification.workflow, 60)
@@ -31,7 +32,7 @@ def format_line(notification: Notification) -> str:
             return ""
 
 
-def _run(state: wire.RunState) -> list[str]:
+def _run(state: RunState) -> list[str]:
     # The time of the change itself: notifications may arrive late.
     at = state.finished or state.started or state.created
     duration = ""
@@ -52,11 +53,11 @@ def _run(state: wire.RunState) -> list[str]:
 def format_json(notification: Notification) -> str:
     """Format a notification as a JSON object; its ``type`` is run, order or alert."""
     match notification:
-        case wire.RunState():
+        case RunState():
             return _object("run", notification)
-        case wire.OrderState():
+        case OrderState():
             return _object("order", notification)
-        case wire.Alert():
+        case Alert():
             return _object("alert", notification)
         case _:
             return ""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worker.core.events import AnyEvent, decode_leniently
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import RunEvents
 from worker.util.json import dumps
 
 
-def decode_events(message: wire.RunEvents) -> Iterator[AnyEvent]:
+def decode_events(message: RunEvents) -> Iterator[AnyEvent]:
     """Yield the events of a message; skip invalid ones."""
     for raw in message.events:
         try:

@@ -10,7 +10,7 @@ from worker.audit.laws import Auditor, Breach, first_breach
 from worker.audit.order_laws import OrderBreach
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import RunEvents, RunState
 from worker.fleet.monitor.decode import decode_events
 from worker.fleet.notifications import Gap, Notification
 
@@ -51,7 +51,7 @@ class FleetAudit:
     def __init__(self) -> None:
         self.runs = self.events = 0
         self._followed: OrderedDict[str, _FollowedRun] = OrderedDict()
-        self._final: OrderedDict[str, wire.RunState] = OrderedDict()
+        self._final: OrderedDict[str, RunState] = OrderedDict()
 
     def handle(self, notification: Notification) -> Iterator[OrderBreach]:
         """Take a notification, and yield the first breach of each run that it shows."""
@@ -59,14 +59,14 @@ class FleetAudit:
             case Gap():
                 # Some notifications are missing, and so would be events.
                 self._followed.clear()
-            case wire.RunEvents():
+            case RunEvents():
                 yield from self._events(notification)
-            case wire.RunState():
+            case RunState():
                 yield from self._state(notification)
             case _:
                 pass
 
-    def _events(self, message: wire.RunEvents) -> Iterator[OrderBreach]:
+    def _events(self, message: RunEvents) -> Iterator[OrderBreach]:
         for event in decode_events(message):
             run = self._run(message, event)
             if run is None or run.is_broken:
@@ -83,7 +83,7 @@ class FleetAudit:
                     message=breach.message,
                 )
 
-    def _run(self, message: wire.RunEvents, event: AnyEvent) -> _FollowedRun | None:
+    def _run(self, message: RunEvents, event: AnyEvent) -> _FollowedRun | None:
         run = self._followed.get(message.run_id)
         if run is None or run.attempt < message.attempt:
             if not isinstance(event, RunStart) and event.seq:
@@ -94,7 +94,7 @@ class FleetAudit:
                 self._followed.popitem(last=False)
         return run
 
-    def _state(self, state: wire.RunState) -> Iterator[OrderBreach]:
+    def _state(self, state: RunState) -> Iterator[OrderBreach]:
         before = self._final.get(state.run_id)
         if before is not None and before.status != state.status:
             text = f"it was {before.status}, which is final, and is now {state.status}"

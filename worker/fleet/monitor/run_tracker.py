@@ -11,7 +11,7 @@ import msgspec
 
 from worker.core.events import StepComplete, StepStart
 from worker.core.status import STATUSES, Status
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import RunEvents, RunState
 from worker.fleet.monitor.decode import decode_events
 from worker.fleet.notifications import Gap, Notification
 
@@ -36,7 +36,7 @@ class RunTracker:
     """Keeps the active runs that notifications report."""
 
     def __init__(self) -> None:
-        self._states: OrderedDict[str, wire.RunState] = OrderedDict()
+        self._states: OrderedDict[str, RunState] = OrderedDict()
         self._steps: OrderedDict[str, str] = OrderedDict()
         self._ended: Counter[tuple[int, str]] = Counter()
 
@@ -57,9 +57,9 @@ class RunTracker:
     def handle(self, notification: Notification, second: int) -> None:
         """Process a notification received in this second of a monotonic clock."""
         match notification:
-            case wire.RunState():
+            case RunState():
                 self._state(notification, second)
-            case wire.RunEvents():
+            case RunEvents():
                 self._events(notification)
             case Gap():
                 # An end may have been missed: active runs are queried again.
@@ -74,8 +74,8 @@ class RunTracker:
         if open_steps:
             self._put(self._steps, run["run_id"], open_steps[-1])
         if run["status"] == Status.RUNNING:
-            fields = {name: run.get(name) for name in wire.RunState.__struct_fields__}
-            self._put(self._states, run["run_id"], msgspec.convert(fields, wire.RunState))
+            fields = {name: run.get(name) for name in RunState.__struct_fields__}
+            self._put(self._states, run["run_id"], msgspec.convert(fields, RunState))
 
     def runs_ended(self, second: int) -> tuple[int, ...]:
         """Count the runs that ended in each of the last ``WINDOW_S`` seconds, the newest last."""
@@ -94,7 +94,7 @@ class RunTracker:
             if status in statuses
         }
 
-    def _state(self, state: wire.RunState, second: int) -> None:
+    def _state(self, state: RunState, second: int) -> None:
         if STATUSES[Status(state.status)].final:
             self._ended[second, state.status] += 1
         if Status(state.status) is Status.RUNNING:
@@ -103,7 +103,7 @@ class RunTracker:
             self._states.pop(state.run_id, None)
             self._steps.pop(state.run_id, None)
 
-    def _events(self, message: wire.RunEvents) -> None:
+    def _events(self, message: RunEvents) -> None:
         # The first events of a run may arrive before its state: they are different topics.
         for event in decode_events(message):
             if isinstance(event, StepStart):

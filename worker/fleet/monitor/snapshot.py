@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 from worker.fleet.monitor.run_tracker import RunTracker, TrackedRun
 
 # Active runs that are shown, and queried where no notification reported them.

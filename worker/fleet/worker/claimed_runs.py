@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun, Attempt, Lease, Starts, concerns
 from worker.fleet.worker.report_sender import AttemptKey
 
 REPEAT_START_S = 2.0
@@ -19,7 +19,7 @@ _WEIGHT = 0.2
 """The weight of the newest value in a moving average."""
 
 
-def attempt_key(attempt: wire.Lease | wire.Attempt) -> AttemptKey:
+def attempt_key(attempt: Lease | Attempt) -> AttemptKey:
     return attempt.run_id, attempt.attempt
 
 
@@ -27,7 +27,7 @@ def attempt_key(attempt: wire.Lease | wire.Attempt) -> AttemptKey:
 class _ClaimedRun:
     """A claimed run. It is not ``ready`` while its plan or input is fetched."""
 
-    assigned: wire.AssignedRun
+    assigned: AssignedRun
     claimed_at: float
     ready: bool = True
     requested_at: float | None = None
@@ -54,7 +54,7 @@ class ClaimedRuns:
         return key in self._runs
 
     @property
-    def leases(self) -> list[wire.Lease]:
+    def leases(self) -> list[Lease]:
         return [run.assigned.lease for run in self._runs.values()]
 
     @property
@@ -67,19 +67,19 @@ class ClaimedRuns:
         """How many runs to claim beyond the free slots: as many as end during a round trip."""
         return min(self._capacity, round(self._capacity * self._round_trip_s / self._run_s))
 
-    def add(self, run: wire.AssignedRun, now: float, *, ready: bool = True) -> None:
+    def add(self, run: AssignedRun, now: float, *, ready: bool = True) -> None:
         """Add a run, or replace it by one that is ``ready``: with its plan and its input."""
         self._runs[attempt_key(run.lease)] = _ClaimedRun(run, now, ready)
 
     def drop(self, key: AttemptKey) -> None:
         self._runs.pop(key, None)
 
-    def holds(self, attempt: wire.Attempt) -> bool:
+    def holds(self, attempt: Attempt) -> bool:
         """Return whether the run is here under the lease that a response is about."""
         run = self._runs.get(attempt_key(attempt))
-        return run is not None and wire.concerns(attempt, run.assigned.lease)
+        return run is not None and concerns(attempt, run.assigned.lease)
 
-    def due(self, free: int, now: float, *, repeat: bool = False) -> list[wire.Lease]:
+    def due(self, free: int, now: float, *, repeat: bool = False) -> list[Lease]:
         """Return the leases whose start to request now, for up to ``free`` further slots.
 
         Requests without a response in time are among them; with ``repeat`` all requests are.
@@ -95,7 +95,7 @@ class ClaimedRuns:
             leases.append(run.assigned.lease)
         return leases
 
-    def answer(self, starts: wire.Starts, now: float) -> list[wire.AssignedRun]:
+    def answer(self, starts: Starts, now: float) -> list[AssignedRun]:
         """Handle a response to requests, and return the runs to execute."""
         for attempt in starts.refused:
             if self.holds(attempt):
@@ -112,7 +112,7 @@ class ClaimedRuns:
         """Record how long an executed run took."""
         self._run_s = max(0.001, _moved(self._run_s, duration_s))
 
-    def hand_back(self, now: float, *, all: bool = False) -> list[wire.Lease]:
+    def hand_back(self, now: float, *, all: bool = False) -> list[Lease]:
         """Remove the runs that have waited too long, or ``all`` that wait; return their leases.
 
         A run whose start is requested stays: the control plane may have committed it.

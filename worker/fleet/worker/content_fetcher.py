@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import RETRANSMIT_CHUNK_S, ContentDownload
+from worker.fleet.messaging.worker_protocol import AssignedRun, Fetch, Fetched
 from worker.fleet.worker.claimed_runs import attempt_key
 from worker.fleet.worker.report_sender import AttemptKey
 
@@ -44,7 +44,7 @@ class PlanCache:
 class _Pending:
     """A run that waits for its plan, its input, or both."""
 
-    run: wire.AssignedRun
+    run: AssignedRun
     download: ContentDownload = field(default_factory=ContentDownload)
     sent_at: float = -RETRANSMIT_CHUNK_S
 
@@ -60,7 +60,7 @@ class RunContents:
         self.plans = PlanCache()
         self._pending: dict[AttemptKey, _Pending] = {}
 
-    def complete(self, run: wire.AssignedRun) -> wire.AssignedRun | None:
+    def complete(self, run: AssignedRun) -> AssignedRun | None:
         """Return a run with its plan and input; ``None`` where some of it is fetched first."""
         if bytes(run.plan) != b"null":
             self.plans.put(run.plan_id, run.plan)
@@ -74,19 +74,17 @@ class RunContents:
     def drop(self, key: AttemptKey) -> None:
         self._pending.pop(key, None)
 
-    def due(self, now: float, *, repeat: bool = False) -> list[wire.Fetch]:
+    def due(self, now: float, *, repeat: bool = False) -> list[Fetch]:
         """Return the requests to send now; with ``repeat`` also those that wait for a response."""
         requests = []
         for pending in self._pending.values():
             if repeat or now - pending.sent_at >= RETRANSMIT_CHUNK_S:
                 pending.sent_at = now
                 offset = pending.download.offset
-                requests.append(
-                    wire.Fetch(lease=pending.run.lease, part=pending.part, offset=offset)
-                )
+                requests.append(Fetch(lease=pending.run.lease, part=pending.part, offset=offset))
         return requests
 
-    def receive(self, fetched: wire.Fetched) -> wire.AssignedRun | None:
+    def receive(self, fetched: Fetched) -> AssignedRun | None:
         """Handle a chunk. Return the run if it was the last one of what it waited for."""
         key = fetched.run_id, fetched.attempt
         pending = self._pending.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from worker.errors import UsageError
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import NameRefusal
 
 REPEAT_BIRTH_S = 1.0
 GRANTED_AFTER_S = 3.0
@@ -27,7 +27,7 @@ class NameClaim:
         self.refused = ""
         """Why the worker may not use its name; empty while it may."""
 
-    def refuse(self, refusal: wire.NameRefusal, now: float) -> None:
+    def refuse(self, refusal: NameRefusal, now: float) -> None:
         """Handle a refusal. Raises :class:`UsageError` after ``NAME_WAIT_S`` of them."""
         if self._refused_since is None:
             self._refused_since = now

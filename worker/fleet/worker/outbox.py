@@ -20,6 +20,7 @@ import msgspec
 
 from worker.errors import UsageError, reason_of
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import Lease
 from worker.util import invariant_checks
 from worker.util.invariant_checks import Invariant
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
@@ -35,7 +36,7 @@ class RunOutbox:
     def __init__(
         self,
         path: Path,
-        lease: wire.Lease,
+        lease: Lease,
         events: deque[bytes],
         file: IO[bytes] | None = None,
         first_seq: int = 0,
@@ -187,7 +188,7 @@ class Outbox:
         except OSError as error:
             raise UsageError(f"cannot use the outbox {folder}: {error.strerror}") from error
 
-    def open(self, lease: wire.Lease) -> RunOutbox:
+    def open(self, lease: Lease) -> RunOutbox:
         """Return the outbox of an attempt that begins."""
         path = self.folder / f"{lease.run_id}.{lease.attempt}.jsonl"
         return RunOutbox(path, lease, deque())
@@ -278,7 +279,7 @@ def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:
         # The process ended before the lease was written, so nothing was sent or executed.
         path.unlink()
         return None
-    lease = wire.decode(wire.Lease, head)
+    lease = wire.decode(Lease, head)
     if (lease.run_id, lease.attempt) in leases:
         raise wire.WireError("another file has the same lease")
     # A process that was killed may leave half a line. It was never sent, so never acknowledged, and

@@ -20,6 +20,7 @@ import msgspec
 
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, ContentUpload
+from worker.fleet.messaging.worker_protocol import Acks, Lease, Reports, RunReport
 from worker.fleet.worker.outbox import RunOutbox
 
 LEASE_BYTES = 256
@@ -66,7 +67,7 @@ class ReportSender:
         self._outboxes[outbox.lease.run_id, outbox.lease.attempt] = outbox
 
     @property
-    def unreported(self) -> list[wire.Lease]:
+    def unreported(self) -> list[Lease]:
         """The leases of runs that have ended here, and whose end is not acknowledged yet."""
         # Not those of an earlier process that died: their runs are lost.
         return [box.lease for box in self._outboxes.values() if box.complete]
@@ -75,7 +76,7 @@ class ReportSender:
     def empty(self) -> bool:
         return not self._outboxes
 
-    def next(self, now: float) -> wire.Reports | None:
+    def next(self, now: float) -> Reports | None:
         """Return the next message; ``None`` without events, or while one is in flight.
 
         ``now`` is in seconds, by any monotonic clock.
@@ -83,7 +84,7 @@ class ReportSender:
         # One message in flight was measured to be faster than several.
         if self._sent_at is not None:
             return None
-        runs, room = list[wire.RunReport](), self.max_bytes
+        runs, room = list[RunReport](), self.max_bytes
         for outbox in self._due(now):
             if outbox.has_unsent and (report := self._report(outbox, room)) is not None:
                 room -= sum(len(bytes(event)) for event in report.events) + LEASE_BYTES
@@ -93,16 +94,16 @@ class ReportSender:
         self._number += 1
         self._sent_at = now
         self._in_flight = [(run.lease.run_id, run.lease.attempt) for run in runs]
-        return wire.Reports(number=self._number, runs=runs)
+        return Reports(number=self._number, runs=runs)
 
-    def _report(self, outbox: RunOutbox, room: int) -> wire.RunReport | None:
+    def _report(self, outbox: RunOutbox, room: int) -> RunReport | None:
         """Return the next events of a run that fit; ``None`` if there are none, or in chunks."""
         if (event := outbox.next_if_over(self.max_bytes - LEASE_BYTES)) is not None:
             return self._report_in_chunks(outbox, event)
         raw = [msgspec.Raw(event) for event in outbox.take(room - LEASE_BYTES)]
-        return wire.RunReport(lease=outbox.lease, events=raw) if raw else None
+        return RunReport(lease=outbox.lease, events=raw) if raw else None
 
-    def _report_in_chunks(self, outbox: RunOutbox, event: bytes) -> wire.RunReport | None:
+    def _report_in_chunks(self, outbox: RunOutbox, event: bytes) -> RunReport | None:
         key = outbox.lease.run_id, outbox.lease.attempt
         # Made once: it hashes the event, which can have megabytes.
         if (upload := self._uploads.get(key)) is None:
@@ -110,7 +111,7 @@ class ReportSender:
         if not upload.complete:
             return None
         outbox.take(len(event))
-        return wire.RunReport(lease=outbox.lease, content=upload.ref)
+        return RunReport(lease=outbox.lease, content=upload.ref)
 
     def chunks(self, now: float, max_message_bytes: int) -> list[wire.Chunk]:
         """Return the chunks of large events to send now."""
@@ -155,7 +156,7 @@ class ReportSender:
                 self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
                 self._outboxes[key].rewind()
 
-    def acknowledge(self, acks: wire.Acks) -> list[Refusal]:
+    def acknowledge(self, acks: Acks) -> list[Refusal]:
         """Handle a response. Return the attempts of which no further events are accepted.
 
         Those to set aside are still here, for :meth:`replace`; the others are dropped.
@@ -191,7 +192,7 @@ class ReportSender:
                 self.drop(outbox.lease)
         return refused
 
-    def _repeat_unanswered(self, acks: wire.Acks) -> None:
+    def _repeat_unanswered(self, acks: Acks) -> None:
         """Send the runs again that a response leaves out; those in it are no suspects."""
         answered = {(ack.run_id, ack.attempt) for ack in acks.acks}
         for key in self._in_flight:
@@ -255,7 +256,7 @@ class ReportSender:
         for outbox in [box for box in self._outboxes.values() if box.lease.run_id == run_id]:
             self.drop(outbox.lease)
 
-    def drop(self, lease: wire.Lease) -> None:
+    def drop(self, lease: Lease) -> None:
         """Discard the events of an attempt."""
         self._suspects.pop((lease.run_id, lease.attempt), None)
         self._uploads.pop((lease.run_id, lease.attempt), None)

@@ -17,6 +17,7 @@ from worker.adaptors.http.recording_host import RecordingHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun
 from worker.fleet.worker.event_receiver import EventReceiver
 from worker.fleet.worker.reported_recording import ReportedRecording
 from worker.runner.pool import Pool
@@ -93,7 +94,7 @@ class RunExecutor:
         self._cache: dict[str, _LoadedPlan] = {}
 
     async def execute(
-        self, run: wire.AssignedRun, receive: EventReceiver, cancel: asyncio.Event
+        self, run: AssignedRun, receive: EventReceiver, cancel: asyncio.Event
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
         async with self._loaded(run) as plan:
@@ -152,7 +153,7 @@ class RunExecutor:
         )
 
     @asynccontextmanager
-    async def _loaded(self, run: wire.AssignedRun) -> AsyncIterator[_LoadedPlan]:
+    async def _loaded(self, run: AssignedRun) -> AsyncIterator[_LoadedPlan]:
         if run.plan_id not in self._cache:
             self._cache[run.plan_id] = self._load(run)
         plan = self._cache[run.plan_id]
@@ -175,7 +176,7 @@ class RunExecutor:
     def _cached_bytes(self) -> int:
         return sum(plan.size_bytes for plan in self._cache.values())
 
-    def _load(self, run: wire.AssignedRun) -> _LoadedPlan:
+    def _load(self, run: AssignedRun) -> _LoadedPlan:
         workflow = load(json.loads(bytes(run.plan)))
         reach = self._reach(workflow)
         # Python objects take several times the space of their JSON.
@@ -215,7 +216,7 @@ def _reporting(
     return replace(recording, options=reported.options, host=RecordingHost(host, reported.exchange))
 
 
-def _read_input(run: wire.AssignedRun) -> Any:
+def _read_input(run: AssignedRun) -> Any:
     try:
         return json.loads(bytes(run.input))
     except (ValueError, RecursionError) as error:

@@ -16,13 +16,13 @@ from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
 from worker.core.plan import Plan
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
+from worker.errors import SOURCE_LINE_LIMIT
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.error_entries import Frame, Thrown, write_entry
 from worker.sandbox.limits import too_deep
 from worker.util.nesting import NESTING_LIMIT, nests_deeper
 from worker.workflow.model import Edge, EdgeKind, Step
 
-SOURCE_LINE_LIMIT = 500
 _CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
 # Errors that V8 reports in another place of the same expression, by the keys of a site.
 _ERROR_KINDS = {

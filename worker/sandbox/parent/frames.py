@@ -8,7 +8,7 @@ the plan and the limits of the request. Everything else is a :class:`ProtocolErr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
@@ -40,6 +40,7 @@ from worker.sandbox.protocol import (
     RunRequest,
 )
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+from worker.workflow.model import Edge
 
 LEVELS: Final = NESTING_LIMIT + ENVELOPE_LEVELS
 OVERHEAD_BYTES: Final = 256 * 1024
@@ -174,6 +175,7 @@ class RunFrames:
         errors = [step.error for steps in request.script.values() for step in steps]
         self._reasons = _REASONS.union(error.reason for error in errors if error)
         self._executions: dict[str, int] = {}
+        self._taken: dict[str, tuple[str, ...]] = {}
         self._open: StepStart | None = None
         self._last_call = self._log_lines = self._log_characters = 0
 
@@ -277,13 +279,20 @@ class RunFrames:
         step = self._open
         if step is None or step.step_id != event.step_id or step.job_id != event.job_id:
             raise ProtocolError("step:complete of a step that does not run")
-        targets = {edge.target for edge in self._plan.step(step.job_id).edges}
-        _require(targets.issuperset(event.next), "a step without an edge")
+        self._check_next(event, step.job_id)
         _require(self._ids.has(event.output_dataclip_id), "an unknown dataclip")
         _require(event.output_dataclip is None, "a dataclip within a header")
         self._check_end(event)
         _attach(event, "output_dataclip", body)
         self._open = None
+
+    def _check_next(self, event: StepComplete, job_id: str) -> None:
+        taken = self._taken.get(job_id)
+        if taken != event.next:
+            taken = _own_names(self._plan.step(job_id).open_edges, event.next)
+            self._taken[job_id] = taken
+        # Decoded names take up to ten times the bytes of their frame, and events are kept.
+        force_setattr(event, "next", taken)
 
     def _check_run_complete(self, event: RunComplete, body: str | None) -> None:
         _require(self._open is None, "run:complete while a step runs")
@@ -296,6 +305,21 @@ class RunFrames:
         expected = "success" if event.error is None else event.error.reason
         if event.reason != expected or expected not in self._reasons:
             raise ProtocolError(f"the reason {event.reason!r} of an error that is {expected!r}")
+
+
+def _own_names(edges: Iterable[Edge], taken: Iterable[str]) -> tuple[str, ...]:
+    """Return the targets of the edges taken, in the plan's own texts, which all events share.
+
+    Raises :class:`ProtocolError` for names that are not those of edges, in their order.
+    """
+    names, own = iter(taken), []
+    name = next(names, None)
+    for edge in edges:
+        if edge.target == name:
+            own.append(edge.target)
+            name = next(names, None)
+    _require(name is None, "a step without an edge")
+    return tuple(own)
 
 
 def _attach(event: StepComplete | RunComplete, name: str, body: str | None) -> None:

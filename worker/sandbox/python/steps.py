@@ -50,7 +50,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError, error_entry, own_error
-from worker.errors import PlanError
+from worker.errors import SOURCE_LINE_LIMIT, PlanError
 from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
 from worker.sandbox.python.state import (
@@ -133,8 +133,14 @@ def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset
     try:
         code, forbidden = _compile(text, filename)
     except SyntaxError as error:
-        position = f"{filename}:{error.lineno or 1}:{error.offset or 1}"
-        raise PlanError(f"{position}: {error.msg}", type="SyntaxError") from None
+        line, column = error.lineno or 1, error.offset or 1
+        raise PlanError(
+            f"{filename}:{line}:{column}: {error.msg}",
+            type="SyntaxError",
+            line=line,
+            column=column,
+            source_line=(error.text or "").rstrip("\n")[:SOURCE_LINE_LIMIT],
+        ) from None
     except (RecursionError, MemoryError):
         raise PlanError(f"{filename}: nested too deeply", type="SyntaxError") from None
     except ValueError as error:

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from worker.core.outcome import OUT_OF_MEMORY, Position, StepError
 from worker.core.status import aborts
+from worker.errors import SOURCE_LINE_LIMIT
 from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, GuardViolation, out_of_memory
 from worker.sandbox.python.state import TooDeepError, to_json
 
 STACK_LIMIT: Final = 10
-SOURCE_LINE_LIMIT: Final = 500
 DETAILS_LIMIT: Final = 20_000
 """In characters of JSON; larger details are left out."""
 

@@ -9,6 +9,14 @@ from typing import Any
 
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import joined
+from worker.fleet.messaging.worker_protocol import (
+    Ack,
+    Acks,
+    Reports,
+    Response,
+    RunReport,
+    decode_reported,
+)
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 
 # The worker under test may announce any size; those of the cases are below one megabyte.
@@ -25,16 +33,16 @@ class ReportCollector:
     events: dict[str, list[ReportedEvent]] = field(default_factory=dict)
     chunks: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
-    def handle(self, channel: str, payload: bytes) -> wire.Response:
+    def handle(self, channel: str, payload: bytes) -> Response:
         """Handle a message of a worker, and return the response to it.
 
         Raises :class:`worker.fleet.messaging.messages.WireError` for a malformed message.
         """
         if channel == "chunk":
             return self._store(wire.decode(wire.Chunk, payload))
-        return self._acknowledge(wire.decode(wire.Reports, payload))
+        return self._acknowledge(wire.decode(Reports, payload))
 
-    def _store(self, chunk: wire.Chunk) -> wire.Response:
+    def _store(self, chunk: wire.Chunk) -> Response:
         ref = chunk.content
         if ref.size > MAX_CONTENT_BYTES:
             raise wire.WireError(
@@ -47,27 +55,27 @@ class ReportCollector:
         self.chunks.setdefault(ref.hash, {})[chunk.offset] = chunk.data
         return wire.ChunkStored(hash=ref.hash, offset=chunk.offset)
 
-    def _acknowledge(self, reports: wire.Reports) -> wire.Response:
+    def _acknowledge(self, reports: Reports) -> Response:
         refs = [report.content for report in reports.runs if report.content is not None]
         # Another case may have received them: the worker sends them again.
         if missing := [ref.hash for ref in refs if self._content(ref) is None]:
             return wire.MissingContent(hashes=missing)
         acks = [self._ack(report) for report in reports.runs]
-        return wire.Acks(number=reports.number, acks=acks)
+        return Acks(number=reports.number, acks=acks)
 
     def _content(self, ref: wire.ContentRef) -> bytes | None:
         return joined(ref, self.chunks.get(ref.hash, {}))
 
-    def _ack(self, report: wire.RunReport) -> wire.Ack:
+    def _ack(self, report: RunReport) -> Ack:
         lease = report.lease
         events = self.events.setdefault(lease.run_id, [])
         for text in self._texts(report):
             event = _decode(text, lease.run_id)
             if event["seq"] == len(events):
                 events.append(event)
-        return wire.Ack(run_id=lease.run_id, attempt=lease.attempt, upto=len(events) - 1)
+        return Ack(run_id=lease.run_id, attempt=lease.attempt, upto=len(events) - 1)
 
-    def _texts(self, report: wire.RunReport) -> Iterator[bytes]:
+    def _texts(self, report: RunReport) -> Iterator[bytes]:
         if report.content is not None:
             yield self._content(report.content) or b""
         yield from map(bytes, report.events)
@@ -84,7 +92,7 @@ class ReportCollector:
 def _decode(text: bytes, run_id: str) -> ReportedEvent:
     if nests_deeper(text, NESTING):
         raise wire.WireError("an event is nested too deeply")
-    event, _ = wire.decode_reported(text)
+    event, _ = decode_reported(text)
     if event.run_id != run_id:
         raise wire.WireError(f"an event of the run {event.run_id} among those of {run_id}")
     try:

@@ -30,7 +30,7 @@ from worker.core.machine import (
 from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
 from worker.core.status import STATUSES
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.worker_protocol import AssignedRun, Lease
 from worker.testing.simulation.history import History, Span
 from worker.util.machine_clock import now_us
 from worker.workflow.load import load
@@ -137,7 +137,7 @@ class DrawnExecutor:
     def __init__(
         self,
         history: History,
-        has_stored_start: Callable[[wire.Lease], bool],
+        has_stored_start: Callable[[Lease], bool],
         chance: random.Random,
     ) -> None:
         self._history = history
@@ -145,7 +145,7 @@ class DrawnExecutor:
         self._chance = chance
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         run_id, loop = run.lease.run_id, asyncio.get_running_loop()
         if not self._has_stored_start(run.lease):

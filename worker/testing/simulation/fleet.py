@@ -25,10 +25,11 @@ from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.fleet_worker import Executor, FleetWorker, WorkerOffer, worker_will
+from worker.fleet.messaging.worker_protocol import AssignedRun, Lease
+from worker.fleet.worker.fleet_worker import Executor, FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.worker_publisher import WorkerOffer, worker_will
 from worker.testing.simulation.drawn_runs import passes
 from worker.testing.simulation.faults import FaultKind, InjectedFault, is_plane
 from worker.testing.simulation.history import History
@@ -66,7 +67,7 @@ class SimulatedStore(Store):
             to_driver: Any = target.connection.driver_connection
             from_driver.backup(to_driver)
 
-    def has_stored_start(self, lease: wire.Lease) -> bool:
+    def has_stored_start(self, lease: Lease) -> bool:
         """Check that the start of a run under this very lease is committed, outage or not."""
         with super().read() as connection:
             return bool(_STARTED.value(connection, to_builtins(lease)))
@@ -101,7 +102,7 @@ class EffectExecutor:
         self._chance = chance
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         run_id, seq = run.lease.run_id, iter(range(10))
         if not self._store.has_stored_start(run.lease):

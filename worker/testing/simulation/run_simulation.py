@@ -20,8 +20,11 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunState
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.fleet_worker import Executor, WorkerOffer
+from worker.fleet.messaging.worker_protocol import Assignment
+from worker.fleet.worker.fleet_worker import Executor
+from worker.fleet.worker.worker_publisher import WorkerOffer
 from worker.testing.simulation.drawn_runs import DrawnExecutor
 from worker.testing.simulation.faults import InjectedFault, draw_faults, plane_names
 from worker.testing.simulation.fleet import EffectExecutor, SimulatedFleet, SimulatedStore
@@ -239,21 +242,21 @@ async def _watch(broker: SimulatedBroker, topics: Topics, history: History) -> N
                 if not isinstance(arrival, Message) or not arrival.payload:
                     continue
                 if arrival.topic == topics.alerts:
-                    history.alerts.add(wire.decode(wire.Alert, arrival.payload).run_id)
+                    history.alerts.add(wire.decode(Alert, arrival.payload).run_id)
                 elif arrival.topic.endswith("/state"):
                     _note_state(arrival, revisions, history)
 
 
 def _note_state(message: Message, revisions: dict[str, int], history: History) -> None:
-    kind: type[wire.RunState | wire.OrderState]
-    kind = wire.RunState if "/runs/" in message.topic else wire.OrderState
+    kind: type[RunState | OrderState]
+    kind = RunState if "/runs/" in message.topic else OrderState
     state = wire.decode(kind, message.payload)
     # A follower takes no state that is older than one before.
     if state.revision < revisions.get(message.topic, -1):
         return
     revisions[message.topic] = state.revision
     history.states.setdefault(message.topic, []).append(str(state.status))
-    if isinstance(state, wire.RunState):
+    if isinstance(state, RunState):
         now_s = asyncio.get_running_loop().time()
         history.seen.setdefault((state.run_id, str(state.status)), now_s)
 
@@ -265,7 +268,7 @@ def _note_answer(message: Message, history: History) -> None:
     """
     if not message.topic.endswith("/rsp") or b'"runs"' not in message.payload[:20]:
         return
-    assignment = wire.decode(wire.Assignment, message.payload)
+    assignment = wire.decode(Assignment, message.payload)
     claim_id, runs = assignment.claim_id, {run.lease.run_id for run in assignment.runs}
     before = history.answers.get(claim_id, set())
     began = {run for run in before if (run, "running") in history.seen}

@@ -14,7 +14,7 @@ from worker.errors import PlanError, UsageError
 from worker.fleet.control.policy import ANYBODY, Policy
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import DEFAULT_NAMES, WorkflowRegistry, register
-from worker.fleet.worker.fleet_worker import WorkerOffer
+from worker.fleet.worker.worker_publisher import WorkerOffer
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 from worker.workflow.order_retry import OrderRetry

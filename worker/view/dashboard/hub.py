@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from worker.core.events import StepComplete, StepStart
 from worker.errors import WorkerError
 from worker.fleet.client import Client
-from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.state_messages import Alert, OrderState, RunEvents, RunState
 from worker.fleet.monitor.decode import decode_events
 from worker.fleet.monitor.run_tracker import RunTracker
 from worker.fleet.notifications import Gap, Notification
@@ -64,12 +64,12 @@ class Hub:
     def handle(self, notification: Notification) -> None:
         self.tracker.handle(notification, int(time.monotonic()))
         match notification:
-            case wire.RunState() | wire.OrderState() | wire.Alert():
+            case RunState() | OrderState() | Alert():
                 run_id = getattr(notification, "run_id", "")
                 for listener in self._listeners:
                     if listener.matches(run_id=run_id, order_id=notification.order_id):
                         listener.mark_changed()
-            case wire.RunEvents():
+            case RunEvents():
                 self._events(notification)
             case Gap():
                 for listener in self._listeners:
@@ -99,7 +99,7 @@ class Hub:
         for listener in self._listeners:
             listener.end()
 
-    def _events(self, message: wire.RunEvents) -> None:
+    def _events(self, message: RunEvents) -> None:
         # Events are decoded only for a run that a browser shows.
         listeners = [listener for listener in self._listeners if listener.run_id == message.run_id]
         if not listeners:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
-from worker.fleet.messaging.messages import OrderQuery, RunQuery
+from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
 from worker.util.machine_clock import now_us
 from worker.view.dashboard.actions import retry_id
 from worker.view.dashboard.context import (

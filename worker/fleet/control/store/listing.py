@@ -15,9 +15,11 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, sele
 
 from worker.core.status import Status
 from worker.fleet.control.store import tables
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.client_messages import OrderQuery
 
 PART_ROWS = 5_000
+MAX_PARTS = 4
+"""Parts that one request may look through: some 50 ms."""
 Place = tuple[int, str]
 """The creation time of an order or a run, and its id."""
 _ORDERS = tables.ORDERS.c
@@ -57,6 +59,11 @@ class Listing:
     def start_after(self, created: int | None, id: str | None) -> None:
         """Leave out the rows up to a place, in the order of the list."""
         self._place = (created, id)
+
+    @property
+    def part_rows(self) -> int:
+        """The most rows that a part looks through."""
+        return PART_ROWS if self._has_filters else self._query.limit
 
     def part(self, connection: Connection, limit: int) -> Part:
         """Read the first rows that match, up to ``limit``."""

@@ -16,7 +16,7 @@ from worker.fleet.control.store import tables
 from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.rows import run_of
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.messaging.messages import EventQuery, OrderQuery
+from worker.fleet.messaging.client_messages import EventQuery, OrderQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 _OF_ORDER = Prepared(

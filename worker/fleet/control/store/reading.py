@@ -16,7 +16,7 @@ from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.queries import matching_runs
 from worker.fleet.control.store.store import StoreError
-from worker.fleet.messaging.messages import RunQuery
+from worker.fleet.messaging.client_messages import RunQuery
 from worker.util.masking import hide_url_secrets
 
 _RUNS = tables.RUNS.c

@@ -23,6 +23,7 @@ from worker.fleet.control.triggers.order_result import Fired
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.client_messages import Submit
 
 _KEYS = tables.TRIGGER_KEYS.c
 _KNOWN = Prepared(
@@ -84,7 +85,7 @@ class OrderMaker(Protocol):
     """The part of the request handler that makes an order of a workflow."""
 
     def create(
-        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+        self, uow: UnitOfWork, request: Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder: ...
 
 
@@ -185,7 +186,7 @@ def _make_order(
     # A key whose time is over makes a new order, beside that of its first time.
     if firing.key and uow.transaction.order(order_id) is not None:
         order_id = f"{order_id[:31]}-{token()[:32]}"
-    request = wire.Submit(
+    request = Submit(
         order_id=order_id,
         workflow=trigger.workflow,
         project=trigger.project,
