@@ -47,7 +47,8 @@ TOPICS = Topics()
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.fleet.messaging.mqtt.backoff_s", lambda failures: 0.0)
+    for module in ("mqtt", "message_sender"):
+        monkeypatch.setattr(f"worker.fleet.messaging.{module}.backoff_s", lambda failures: 0.0)
 
 
 @asynccontextmanager

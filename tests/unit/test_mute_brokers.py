@@ -11,8 +11,9 @@ import pytest
 from tests.support.dashboard_fleet import DiscardingLog
 from worker.fleet.messaging import mqtt, mqtt_topic_source
 from worker.fleet.messaging.address import parse_address
-from worker.fleet.messaging.mqtt import STABLE_S, MqttBus
+from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
+from worker.fleet.messaging.reconnect_pauses import STABLE_S
 from worker.fleet.messaging.topic_source import Subscription
 from worker.util.machine_clock import Machine, replaced
 

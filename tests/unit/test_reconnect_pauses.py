@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging.mqtt import MAX_BACKOFF_S, backoff_s, failures_after
+from worker.fleet.messaging.reconnect_pauses import MAX_BACKOFF_S, backoff_s, failures_after
 
 
 @given(st.floats(1.0, 1000.0))

@@ -43,7 +43,7 @@ async def test_only_an_access_list_refuses_a_message_for_good(
     bus = MqttBus(ADDRESS)
     client: Any = bus._connection()
     client._client.socket = lambda: object()
-    bus._client = client
+    bus._sender.connect(client)
     publishing = asyncio.create_task(bus.confirm(Message(topic="a", payload=b"")))
     await asyncio.sleep(0)
     for _ in range(2):

@@ -8,15 +8,12 @@ bounded, and drops messages silently).
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
-import random
 import socket
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiomqtt
@@ -30,51 +27,30 @@ from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.bus import (
     AccessDenied,
     Arrival,
-    BrokerRefusal,
-    Congestion,
     Connected,
     Disconnected,
     Inbox,
     Message,
-    MessagesRefused,
-    QuotaExceeded,
 )
 from worker.fleet.messaging.connection_problems import connection_problem
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.end_tasks import end_tasks
-from worker.fleet.messaging.outbound import Confirmation, Outbound
+from worker.fleet.messaging.message_sender import MAX_IN_FLIGHT, MessageSender
 from worker.fleet.messaging.packets import (
     MAX_PACKET_BYTES,
     MIN_PACKET_BYTES,
     PACKET_ENVELOPE_BYTES,
 )
 from worker.fleet.messaging.publishing_client import ACCESS_DENIED, PublishingClient
+from worker.fleet.messaging.reconnect_pauses import backoff_s, failures_after
 from worker.util.machine_clock import monotonic_s
 
-# The number of unacknowledged messages with the highest measured throughput.
-MAX_IN_FLIGHT = 20
-MAX_BACKOFF_S = 5.0
-STABLE_S, STABLE_PAUSES = 10.0, 4
-"""A connection is stable after this time, or after so many pauses like the one before it."""
 # A connection that brings nothing any more is noticed within twice this time.
 KEEPALIVE_S = 5
-MAX_BULK_IN_FLIGHT = 2
-"""The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
-REFUSALS_NOTED_S = 1.0
-"""How often refusals of messages are noted at most: a broker may refuse each of thousands."""
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """Messages that wait to be sent, of which no more than ``limit`` are in flight."""
-
-    limit: int
-    queue: Outbound = field(default_factory=Outbound)
-    in_flight: int = 0
 
 
 class MqttBus:
@@ -101,13 +77,7 @@ class MqttBus:
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._usual = _Lane(MAX_IN_FLIGHT)
-        self._bulk = _Lane(MAX_BULK_IN_FLIGHT)
-        self._dropped = self._dropped_before = 0
-        # The newest retained message that waits or is in flight, by topic: one that was refused is
-        # not sent again after a newer one.
-        self._newest: dict[str, Message] = {}
-        self._refusals, self._refusals_noted_at = 0, -math.inf
+        self._sender = MessageSender(self._inbox)
         self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
@@ -124,17 +94,16 @@ class MqttBus:
         # The last messages, such as the presence, should leave; a dead broker must not delay it.
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await self._usual.queue.join()
-                await self._bulk.queue.join()
+                await self._sender.join()
         await end_tasks(self._connection_task)
 
     @property
     def dropped(self) -> tuple[int, int]:
-        return self._inbox.dropped, self._dropped
+        return self._inbox.dropped, self._sender.dropped
 
     @property
     def waiting(self) -> tuple[int, int]:
-        return len(self._inbox), self._usual.queue.qsize() + self._bulk.queue.qsize()
+        return len(self._inbox), self._sender.waiting
 
     @property
     def oldest_s(self) -> float:
@@ -149,34 +118,10 @@ class MqttBus:
         return min(MAX_MESSAGE_BYTES, packet_bytes - PACKET_ENVELOPE_BYTES)
 
     def publish(self, message: Message) -> None:
-        if self._client is not None:
-            lane = self._bulk if message.bulk else self._usual
-            if not lane.queue.offer(message):
-                self._note_dropped()
-            elif message.retain:
-                self._newest[message.topic] = message
-            self._send_waiting(lane)
-
-    def _note_dropped(self) -> None:
-        if self._dropped == self._dropped_before:
-            self._inbox.put(Congestion(dropped=0))
-        self._dropped += 1
-
-    def _note_relieved(self) -> None:
-        """Notify of the end of a congestion, so that what no sender retransmits is sent again."""
-        is_empty = self._usual.queue.empty() and self._bulk.queue.empty()
-        if is_empty and self._dropped > self._dropped_before:
-            self._inbox.put(Congestion(dropped=self._dropped - self._dropped_before))
-            self._dropped_before = self._dropped
+        self._sender.publish(message)
 
     async def confirm(self, message: Message) -> None:
-        if self._client is None:
-            raise ConnectionError("not connected to the broker")
-        confirmation: Confirmation = asyncio.get_running_loop().create_future()
-        lane = self._bulk if message.bulk else self._usual
-        lane.queue.put_nowait((message, confirmation))
-        self._send_waiting(lane)
-        await confirmation
+        await self._sender.confirm(message)
 
     def subscribe(self, filter: str) -> None:
         # Sent each time, as the broker answers it with the retained messages.
@@ -245,7 +190,7 @@ class MqttBus:
             except (aiomqtt.MqttError, OSError) as error:
                 self._inbox.put(Disconnected(self._describe(error, connected_before)))
             # Unsent messages are dropped: their senders retransmit what still matters.
-            self._drop_unsent()
+            self._sender.drop_unsent()
             # A connection that does not last counts as a failure: another process of the same name
             # would else make both reconnect without a pause.
             failures = failures_after(failures, monotonic_s() - began)
@@ -295,7 +240,7 @@ class MqttBus:
         self._max_message_bytes = self._payload_limit(packet_bytes)
         client.max_packet_bytes = packet_bytes
         self._client = client
-        client.on_written = self._send_all_waiting
+        self._sender.connect(client)
         self._inbox.put(Connected())
         watcher = asyncio.create_task(client.watch())
         try:
@@ -303,132 +248,9 @@ class MqttBus:
                 pass  # the inbox receives them all: this ends with the connection
         finally:
             self._client = None
+            self._sender.disconnect()
             await end_tasks(watcher)
             client.fail_unacknowledged(ConnectionError("the connection to the broker broke"))
-
-    def _send_all_waiting(self) -> None:
-        for lane in (self._usual, self._bulk):
-            self._send_waiting(lane)
-
-    def _send_waiting(self, lane: _Lane) -> None:
-        """Send messages of a lane while the connection takes them and few are in flight."""
-        client = self._client
-        if client is None:
-            return
-        while not lane.queue.empty() and max(lane.in_flight, client.unwritten) < lane.limit:
-            self._send(client, lane, *lane.queue.get_nowait())
-        self._note_relieved()
-
-    def _send(
-        self,
-        client: PublishingClient,
-        lane: _Lane,
-        message: Message,
-        confirmation: Confirmation | None,
-        failures: int = 0,
-    ) -> None:
-        lane.in_flight += 1
-        failure: Exception | None = None
-        try:
-            if confirmation is not None:
-                settle = functools.partial(self._acknowledged, lane, confirmation)
-                return client.publish_acknowledged(message, settle)
-            if message.retain:
-                settle = functools.partial(self._retained, lane, message, failures)
-                return client.publish_acknowledged(message, settle)
-            client.publish_unacknowledged(message)
-        except (aiomqtt.MqttError, ValueError) as error:
-            failure = ConnectionError(str(error))
-            _LOG.debug("message.not_sent: %s", error)
-        except BrokerRefusal as error:
-            failure = error
-            if confirmation is None:
-                self._note_refused(error)
-        self._forget(message)
-        _sent(lane, confirmation, failure)
-
-    def _acknowledged(
-        self, lane: _Lane, confirmation: Confirmation | None, failure: Exception | None
-    ) -> None:
-        _sent(lane, confirmation, failure)
-        self._send_waiting(lane)
-
-    def _retained(
-        self, lane: _Lane, message: Message, failures: int, failure: Exception | None
-    ) -> None:
-        """Settle a message that is retained; what a quota refuses is sent again after a pause."""
-        if isinstance(failure, BrokerRefusal):
-            self._note_refused(failure)
-        if isinstance(failure, QuotaExceeded):
-            # It keeps its place among those in flight, so that less is sent meanwhile.
-            repeat = functools.partial(self._repeat, lane, message, failures + 1)
-            asyncio.get_running_loop().call_later(backoff_s(failures + 1), repeat)
-            return
-        self._forget(message)
-        self._acknowledged(lane, None, failure)
-
-    def _repeat(self, lane: _Lane, message: Message, failures: int) -> None:
-        """Send a message again, unless a newer one is on its topic or the connection broke."""
-        is_newest = self._newest.get(message.topic) is message
-        if self._client is None or not is_newest:
-            return self._acknowledged(lane, None, None)
-        lane.in_flight -= 1
-        self._send(self._client, lane, message, None, failures)
-
-    def _forget(self, message: Message) -> None:
-        if self._newest.get(message.topic) is message:
-            del self._newest[message.topic]
-
-    def _note_refused(self, refusal: BrokerRefusal) -> None:
-        self._refusals += 1
-        if monotonic_s() >= self._refusals_noted_at + REFUSALS_NOTED_S:
-            self._inbox.put(MessagesRefused(str(refusal), self._refusals))
-            self._refusals, self._refusals_noted_at = 0, monotonic_s()
-
-    def _drop_unsent(self) -> None:
-        for queue in (self._usual.queue, self._bulk.queue):
-            while not queue.empty():
-                _, confirmation = queue.get_nowait()
-                _settle(confirmation, ConnectionError("the connection to the broker broke"))
-                queue.task_done()
-        self._newest.clear()
-        # The next connection begins as after any other: what matters is sent again.
-        self._dropped_before = self._dropped
-
-
-def _sent(lane: _Lane, confirmation: Confirmation | None, failure: Exception | None) -> None:
-    lane.in_flight -= 1
-    _settle(confirmation, failure)
-    lane.queue.task_done()
-
-
-def _settle(confirmation: Confirmation | None, failure: Exception | None) -> None:
-    if confirmation is None or confirmation.done():
-        return
-    if failure is not None:
-        confirmation.set_exception(failure)
-    else:
-        confirmation.set_result(None)
-
-
-def failures_after(failures: int, served_s: float) -> int:
-    """Count a failure; a connection that has served for a while begins the count anew.
-
-    The time to connect does not count: a broker that is mute takes as long as a stable one. Two
-    participants of one name end each other's connection after a pause of the other. A link that
-    breaks every few seconds is not like that, and healthy runs would be lost in long pauses.
-    """
-    is_stable = served_s > min(STABLE_S, STABLE_PAUSES * _longest_pause_s(failures))
-    return 1 if is_stable else failures + 1
-
-
-def backoff_s(failures: int) -> float:
-    # Random, so that clients that lost the broker together do not reconnect together.
-    return _longest_pause_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
-
-
-def _longest_pause_s(failures: int) -> float:
-    return min(MAX_BACKOFF_S, 0.1 * 2.0 ** min(failures, 10))
 
 
 def _received(item: MQTTMessage) -> Message:

@@ -27,8 +27,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.end_tasks import end_tasks
-from worker.fleet.messaging.mqtt import KEEPALIVE_S, backoff_s, failures_after
+from worker.fleet.messaging.mqtt import KEEPALIVE_S
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES
+from worker.fleet.messaging.reconnect_pauses import backoff_s, failures_after
 from worker.fleet.messaging.topic_source import (
     MAX_UNACKNOWLEDGED,
     Subscription,
