@@ -72,7 +72,7 @@ def test_a_condition_without_an_end_is_no_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     brief = Options(limits=Limits(timeout_s=0.3, memory_mb=64))
-    monkeypatch.setattr("worker.lint.checks.PROBE", brief)
+    monkeypatch.setattr("worker.lint.probes.PROBE", brief)
     assert condition(tmp_path, "(() => { while (true) {} })()") == set()
 
 
