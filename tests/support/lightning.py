@@ -94,7 +94,7 @@ class Attached:
         """Let the time of a request that waits for its reply be over."""
         (waiting,) = (
             pending
-            for pending in self.socket._pending.values()
+            for pending in self.socket._pending._pending.values()
             if (pending.event, pending.topic) == (event, f"run:{run_id}")
         )
         waiting.expire()

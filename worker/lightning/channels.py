@@ -12,7 +12,6 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -20,9 +19,16 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 
-from worker.errors import WorkerError, reason_of
+from worker.errors import reason_of
+from worker.lightning.channel_errors import (
+    ChannelClosed,
+    ConnectionRefused,
+    ReplyLost,
+    RequestRefused,
+)
 from worker.lightning.compression import ClientCompression
 from worker.lightning.message_connection import ClientMessages
+from worker.lightning.pending_replies import PendingReplies
 from worker.lightning.serializer import (
     ChannelFrame,
     FrameError,
@@ -40,34 +46,6 @@ MAX_RECONNECT_S = 30.0
 OPEN_TIMEOUT_S = 20.0
 _EMPTY = b"{}"
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
-
-
-class ReplyLost(WorkerError):
-    """No reply came. ``written`` is false where the request was not sent.
-
-    ``timed_out`` is true where the server had its time, and false where a connection was lost.
-    """
-
-    def __init__(self, message: str, *, written: bool = True, timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.written, self.timed_out = written, timed_out
-
-
-class RequestRefused(WorkerError):
-    """The server replied with an error: ``response``."""
-
-    def __init__(self, event: str, response: Any) -> None:
-        text = response if isinstance(response, str) else encode_json(response).decode()
-        super().__init__(f"[{event}] {text}")
-        self.response = response
-
-
-class ChannelClosed(WorkerError):
-    """The server closed the channel, or refused to join it again."""
-
-
-class ConnectionRefused(WorkerError):
-    """The server does not accept the worker's token."""
 
 
 class ChannelTimings:
@@ -90,32 +68,6 @@ class ChannelTimings:
         self.rejoin_s = rejoin_s
 
 
-@dataclass(eq=False, slots=True)
-class PendingReply:
-    """A request, whether it was written, and the future of its reply.
-
-    ``deadline_s`` is when it expires, on the clock of the event loop.
-    """
-
-    topic: str
-    event: str
-    future: asyncio.Future[ChannelFrame]
-    timeout_s: float
-    deadline_s: float
-    written: bool = False
-
-    def on_written(self) -> None:
-        self.written = True
-
-    def lose(self, reason: str, *, timed_out: bool = False) -> None:
-        if not self.future.done():
-            lost = ReplyLost(reason, written=self.written, timed_out=timed_out)
-            self.future.set_exception(lost)
-
-    def expire(self) -> None:
-        self.lose(f"no reply to {self.event} within {self.timeout_s:g} s", timed_out=True)
-
-
 class ChannelSocket:
     """The connection. :meth:`run` keeps it until it is cancelled."""
 
@@ -131,8 +83,7 @@ class ChannelSocket:
         self._log = log
         self.timings = timings or ChannelTimings()
         self._refs = itertools.count(1)
-        self._pending: dict[str, PendingReply] = {}
-        self._expiry: asyncio.TimerHandle | None = None
+        self._pending = PendingReplies()
         self._channels: dict[str, Channel] = {}
         self._connection: ClientMessages | None = None
         self.connections = 0
@@ -169,8 +120,7 @@ class ChannelSocket:
                 await asyncio.sleep(min(tries * self.timings.reconnect_s, MAX_RECONNECT_S))
         finally:
             self._lose("the connection is closed")
-            if self._expiry is not None:
-                self._expiry.cancel()
+            self._pending.close()
             for task in self._tasks:
                 task.cancel()
 
@@ -226,13 +176,11 @@ class ChannelSocket:
         self.connected.clear()
         for channel in self._channels.values():
             channel.joined.clear()
-        self.lose_replies(reason)
+        self._pending.lose(reason)
 
-    def lose_replies(self, reason: str, topic: str | None = None) -> None:
-        """Fail the requests that wait for a reply, of all topics or of one."""
-        for pending in self._pending.values():
-            if topic in (None, pending.topic):
-                pending.lose(reason)
+    def lose_replies(self, topic: str, reason: str) -> None:
+        """Fail the requests of a topic that wait for a reply."""
+        self._pending.lose(reason, topic)
 
     async def _heartbeat(self, connection: ClientMessages) -> None:
         wait_s = self.timings.heartbeat_s
@@ -263,37 +211,13 @@ class ChannelSocket:
         connection = self._connection
         if connection is None:
             raise ReplyLost("there is no connection", written=False)
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
-        pending = PendingReply(topic, event, loop.create_future(), timeout_s, deadline_s)
-        self._pending[ref] = pending
-        self._expire_at(deadline_s)
+        pending = self._pending.add(ref, topic, event, timeout_s)
         connection.post(encode_frame(join_ref, ref, topic, event, payload), pending.on_written)
         try:
             reply = await pending.future
         finally:
-            del self._pending[ref]
+            self._pending.remove(ref)
         return _response(event, reply.payload)
-
-    def _expire_at(self, deadline_s: float) -> None:
-        # One timer, as nearly all replies come long before their deadlines: a timer for each
-        # request would cost a tenth of what the request does.
-        if self._expiry is not None:
-            if self._expiry.when() <= deadline_s:
-                return
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_at(deadline_s, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry = None
-        now_s = asyncio.get_running_loop().time()
-        waiting = [pending for pending in self._pending.values() if not pending.future.done()]
-        for pending in waiting:
-            if pending.deadline_s <= now_s:
-                pending.expire()
-        later = [pending.deadline_s for pending in waiting if pending.deadline_s > now_s]
-        if later:
-            self._expire_at(min(later))
 
     def send(self, join_ref: str | None, topic: str, event: str) -> None:
         """Send a message whose reply nobody waits for, if there is a connection."""
@@ -321,9 +245,7 @@ class ChannelSocket:
             self._log.warning("frame.refused", error=str(error)[:500])
             return
         if frame.event in ("phx_reply", f"chan_reply_{frame.ref}"):
-            pending = self._pending.get(frame.ref or "")
-            if pending is not None and not pending.future.done():
-                pending.future.set_result(frame)
+            self._pending.settle(frame)
         elif (channel := self._channels.get(frame.topic)) is not None:
             channel.on_frame(frame)
 
@@ -451,7 +373,7 @@ class Channel:
         self._failures += 1
         self.joined.clear()
         # The channel's process has died, and replies to what it received will not come.
-        self._socket.lose_replies("the channel was lost", self.topic)
+        self._socket.lose_replies(self.topic, "the channel was lost")
 
     def _close(self, reason: str) -> None:
         if not self.closed.done():

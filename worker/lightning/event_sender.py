@@ -7,7 +7,8 @@ import contextlib
 from collections import deque
 from collections.abc import Sequence
 
-from worker.lightning.channels import Channel, ReplyLost, RequestRefused
+from worker.lightning.channel_errors import ReplyLost, RequestRefused
+from worker.lightning.channels import Channel
 from worker.lightning.delivery import (
     LOG,
     Accepted,

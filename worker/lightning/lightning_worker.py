@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from worker.lightning import claim_loop, resumed_run
-from worker.lightning.channels import ChannelClosed, ReplyLost, RequestRefused
+from worker.lightning.channel_errors import ChannelClosed, ReplyLost, RequestRefused
 from worker.lightning.claim_loop import Backoff, ClaimRequest, Workloop
 from worker.lightning.run_session import RunContext, RunEnd, RunSession
 from worker.lightning.serializer import encode_json

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from worker.core.outcome import StepError
-from worker.lightning.channels import ChannelClosed, ReplyLost, RequestRefused
+from worker.lightning.channel_errors import ChannelClosed, ReplyLost, RequestRefused
 from worker.lightning.delivery import OutgoingEvent
 from worker.lightning.error_words import step_reason
 from worker.lightning.event_sender import EventSender

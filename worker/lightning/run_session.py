@@ -13,12 +13,8 @@ from worker.adaptors.collections.settings import Collections
 from worker.core.events import AnyEvent, RunComplete
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import WorkerError
-from worker.lightning.channels import (
-    ChannelClosed,
-    ChannelSocket,
-    ReplyLost,
-    RequestRefused,
-)
+from worker.lightning.channel_errors import ChannelClosed, ReplyLost, RequestRefused
+from worker.lightning.channels import ChannelSocket
 from worker.lightning.delivery import LogBatches
 from worker.lightning.event_sender import EventSender
 from worker.lightning.run_plan import RunDefaults, RunPlan, RunPlanError, read_input, read_run_plan

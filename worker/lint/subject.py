@@ -1,4 +1,4 @@
-"""What the checks of the linter read: a workflow, and what the sandbox knows about it."""
+"""Subject of the linter: a workflow, with its names and conditions from the sandbox."""
 
 from __future__ import annotations
 

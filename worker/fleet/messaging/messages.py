@@ -1,4 +1,4 @@
-"""What all message types share: their base, decoding, contents in chunks, and options of a run.
+"""Parts of all message types: their base, decoding, contents in chunks, and options of a run.
 
 JSON. Decoding validates, so handlers see valid messages only. Times are in microseconds since the
 epoch. The types are grouped by their peers: workers in ``worker_protocol``, clients in
