@@ -17,7 +17,6 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from worker.core.events import AnyEvent
-from worker.core.outcome import StepError
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import (
@@ -28,7 +27,6 @@ from worker.fleet.messaging.bus import (
     Disconnected,
     Message,
 )
-from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.worker_protocol import (
@@ -50,10 +48,10 @@ from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.content_fetcher import RunContents
 from worker.fleet.worker.drain import Drain
 from worker.fleet.worker.event_receiver import EventReceiver, RecordedLines
-from worker.fleet.worker.event_size import encode_within
-from worker.fleet.worker.leased_run import LeasedRun, exception_end
+from worker.fleet.worker.leased_run import LeasedRun
 from worker.fleet.worker.name_claim import NameClaim
-from worker.fleet.worker.outbox import Outbox, RunOutbox
+from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.report_publisher import ENVELOPE_BYTES, ReportPublisher
 from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
 from worker.fleet.worker.worker_publisher import WorkerOffer, WorkerPublisher
 from worker.sinks.log import LeveledLogger
@@ -64,8 +62,6 @@ from worker.util.machine_clock import monotonic_s
 # Two heartbeats in a row may be lost before a lease expires.
 HEARTBEATS_PER_LEASE = 4
 TICK_S = 0.25
-ENVELOPE_BYTES = 4096
-"""The size of a message without its events."""
 MAX_REMEMBERED = 10_000
 """How many finished attempts are remembered, to recognise repeated assignments."""
 
@@ -110,7 +106,9 @@ class FleetWorker:
         self._offer = offer
         self._erase_recordings = erase_recordings
         self._name_claim = NameClaim(name, id, standby=standby)
+        self.connected = asyncio.Event()
         self._sender = ReportSender()
+        self._reports = ReportPublisher(self._sender, self._publisher, self.connected, log)
         self._claimed = ClaimedRuns(capacity)
         self._contents = RunContents()
         self._runs: dict[AttemptKey, LeasedRun] = {}
@@ -119,18 +117,12 @@ class FleetWorker:
         self._demand = ClaimDemand(id)
         self._heartbeat_at = 0.0
         self._lease_s = 10.0
-        self._payload_limit = MAX_MESSAGE_BYTES
         self._control_plane = ""
-        self._send_scheduled = False
-        self._unwritten: list[RunOutbox] = []
         self._outdated = ""
         self._drain = Drain()
-        self.connected = asyncio.Event()
         self._disconnected_at = monotonic_s()
         self._liveness = Liveness()
-        self._write_error = ""
         self.finished = 0
-        self.set_aside = 0
 
     @property
     def capacity(self) -> int:
@@ -145,6 +137,11 @@ class FleetWorker:
     def dropped_messages(self) -> tuple[int, int]:
         """The numbers of received and of published messages that were dropped."""
         return self._bus.dropped
+
+    @property
+    def set_aside(self) -> int:
+        """The number of reports that nobody can read, and that stay on this machine."""
+        return self._reports.set_aside
 
     @property
     def running(self) -> int:
@@ -164,7 +161,7 @@ class FleetWorker:
 
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
-        self._recover_outboxes()
+        self._reports.recover(self._outbox)
         try:
             async with self._bus:
                 try:
@@ -178,19 +175,6 @@ class FleetWorker:
         finally:
             self._sender.close()
             self._outbox.close()
-
-    def _recover_outboxes(self) -> None:
-        for outbox in self._outbox.recover():
-            self._log.info("outbox.recovered", run_id=outbox.lease.run_id)
-            if outbox.unreadable:
-                self._replace(outbox, outbox.next_seq, outbox.unreadable)
-            if outbox.empty:
-                outbox.discard()
-            else:
-                self._sender.add(outbox)
-        for reason in self._outbox.unreadable:
-            self.set_aside += 1
-            self._log.warning("report.set_aside", error=reason[:500])
 
     async def _stop(self) -> None:
         # The runs end because this process does. Nobody cancelled them, and their effects are
@@ -247,7 +231,7 @@ class FleetWorker:
         match arrival:
             case Connected():
                 self._log.info("broker.connected", worker=self._name, incarnation=self._id)
-                self._limit_reports()
+                self._reports.limit()
                 self._publish_presence(online=True)
                 self._retransmit()
                 self.connected.set()
@@ -290,7 +274,7 @@ class FleetWorker:
             case Acks():
                 for refusal in self._sender.acknowledge(response):
                     self._on_refusal(refusal)
-                self._send_reports()
+                self._reports.send()
             case Assignment():
                 self._on_assignment(response)
             case Starts():
@@ -300,27 +284,16 @@ class FleetWorker:
             case wire.ChunkStored():
                 for refusal in self._sender.chunk_stored(response):
                     self._on_refusal(refusal)
-                self._send_reports()
+                self._reports.send()
             case wire.MissingContent():
                 self._sender.send_again(response)
-                self._send_reports()
+                self._reports.send()
 
     def _on_refusal(self, refusal: Refusal) -> None:
         # First: the run's own events must not follow the end that replaces them.
         self._abandon(refusal.key, keep=refusal.set_aside)
         if refusal.set_aside:
-            self._replace(refusal.outbox, refusal.seq, refusal.reason)
-
-    def _replace(self, outbox: RunOutbox, seq: int, reason: str) -> None:
-        """Set aside events that nobody can read, and end their run as exception."""
-        if not outbox.is_replaced:
-            self.set_aside += 1
-            run_id = outbox.lease.run_id
-            self._log.warning("report.set_aside", run_id=run_id, error=reason[:500])
-        message = f"the events of the run cannot be reported, and are set aside: {reason[:500]}"
-        error = StepError(type="ReportRefusedError", message=message)
-        event = exception_end(outbox.lease, seq, error)
-        outbox.replace(encode_within(event, MAX_MESSAGE_BYTES), seq, reason)
+            self._reports.replace(refusal.outbox, refusal.seq, refusal.reason)
 
     def _on_command(self, command: Command) -> None:
         if (refusal := command.refused) is not None and refusal.incarnation == self._id:
@@ -429,16 +402,11 @@ class FleetWorker:
         self._fill_slots(now)
 
     def _execute_started(self, assigned: AssignedRun, now: float) -> None:
-        self._payload_limit = assigned.payload_limit
-        self._limit_reports()
+        self._reports.limit(assigned.payload_limit)
         run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease), now)
         self._runs[attempt_key(assigned.lease)] = run
         self._sender.add(run.outbox)
         self._start_task(self._execute(assigned, run))
-
-    def _limit_reports(self) -> None:
-        limit_bytes = min(self._bus.max_message_bytes, self._payload_limit)
-        self._sender.max_bytes = limit_bytes - ENVELOPE_BYTES
 
     async def _execute(self, assigned: AssignedRun, run: LeasedRun) -> None:
         limit_bytes = assigned.payload_limit - ENVELOPE_BYTES
@@ -446,8 +414,7 @@ class FleetWorker:
         def receive(event: AnyEvent, recorded: RecordedLines | None = None) -> None:
             if run.wanted:
                 run.add(event, recorded, limit_bytes)
-                self._unwritten.append(run.outbox)
-                self._schedule_send()
+                self._reports.schedule(run.outbox)
 
         # A line of a recording is sent whole, so it has to fit a message of this broker.
         line_bytes = min(self._bus.max_message_bytes, assigned.payload_limit)
@@ -458,12 +425,6 @@ class FleetWorker:
             receive(run.failure(error))
         finally:
             self._finish(run)
-
-    def _report_write_error(self, error: str) -> None:
-        # Once per change: a full disk concerns every event of every run.
-        if error != self._write_error:
-            self._write_error = error
-            self._log.warning("outbox.unwritable" if error else "outbox.writable", error=error)
 
     def _finish(self, run: LeasedRun) -> None:
         now = monotonic_s()
@@ -488,7 +449,7 @@ class FleetWorker:
             self._publish_presence(online=True)
         if self._sender.overdue(now):
             self._sender.give_up()
-        self._send_reports()
+        self._reports.send()
         self._hand_back(self._claimed.hand_back(now))
         self._fetch_contents(now)
         self._fill_slots(now)
@@ -499,7 +460,7 @@ class FleetWorker:
     def _retransmit(self) -> None:
         """Send everything again that was not acknowledged."""
         self._sender.restart()
-        self._send_reports()
+        self._reports.send()
         self._demand.repeat()
         self._fetch_contents(monotonic_s(), repeat=True)
         self._request_starts(monotonic_s(), repeat=True)
@@ -537,31 +498,6 @@ class FleetWorker:
             lease for lease in self._sender.unreported if attempt_key(lease) not in self._runs
         ]
         self._publisher.beat(executed + self._claimed.leases)
-
-    def _schedule_send(self) -> None:
-        # Deferred to the next turn of the loop: events that come until then share the message, and
-        # those of a run are written at once.
-        if not self._send_scheduled:
-            self._send_scheduled = True
-            asyncio.get_running_loop().call_soon(self._send_scheduled_reports)
-
-    def _send_scheduled_reports(self) -> None:
-        self._send_scheduled = False
-        outboxes, self._unwritten = self._unwritten, []
-        for outbox in outboxes:
-            outbox.flush()
-            self._report_write_error(outbox.write_error)
-        self._send_reports()
-
-    def _send_reports(self) -> None:
-        if self._sender.empty or not self.connected.is_set():
-            return
-        now = monotonic_s()
-        if reports := self._sender.next(now):
-            self._publisher.publish("reports", reports)
-        limit_bytes = min(self._bus.max_message_bytes, self._payload_limit)
-        for chunk in self._sender.chunks(now, max(MIN_MESSAGE_BYTES, limit_bytes)):
-            self._publisher.publish("chunk", chunk, bulk=True)
 
     def _publish_presence(self, *, online: bool) -> None:
         self._publisher.publish_presence(

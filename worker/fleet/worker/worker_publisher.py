@@ -58,6 +58,11 @@ class WorkerPublisher:
         self.refusal = ""
         """Why the broker refuses the worker's claims; empty while it takes them."""
 
+    @property
+    def max_message_bytes(self) -> int:
+        """The size of the largest message that the present connection takes."""
+        return self._bus.max_message_bytes
+
     def publish(self, channel: str, payload: wire.Payload, *, bulk: bool = False) -> None:
         topic = self._topics.worker(self._name, channel)
         message = Message(topic=topic, payload=wire.encode(payload), bulk=bulk)
