@@ -122,7 +122,7 @@ async def _follow(connection: BrokerConnection, *, as_json: bool) -> int:
     from worker.fleet.monitor.fleet_audit import FleetAudit
 
     fleet, breaches = FleetAudit(), 0
-    async with connection.client() as client:
+    async with connection.client(notify=True) as client:
         # Fails if no control plane answers: notifications alone would be awaited for ever.
         await client.summary()
         print(f"auditing the runs of {connection}; Ctrl-C ends it", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class BrokerConnection:
     def __str__(self) -> str:
         return f"{self.address} · {self.topics.root}"
 
-    def client(self) -> Client:
-        """Build a client that is not connected yet."""
+    def client(self, *, notify: bool = False) -> Client:
+        """Build a client that is not connected yet; ``notify`` prints what it waits for."""
         # Commands that can do without a fleet have its options too, and most runs of them do.
         from worker.fleet.client import Client, client_name
         from worker.fleet.messaging.mqtt import MqttBus
@@ -46,7 +47,18 @@ class BrokerConnection:
         name = client_name()
         bus = MqttBus(self.address, id=name, max_packet_bytes=self.max_packet_bytes)
         user = self.address.client_user
-        return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name, user=user)
+        return Client(
+            bus,
+            self.topics,
+            wait_s=self.reply_timeout_s,
+            name=name,
+            user=user,
+            on_wait=self._print_wait if notify else None,
+        )
+
+    def _print_wait(self) -> None:
+        text = f"waiting up to {self.reply_timeout_s:g} s for a control plane on {self.address}"
+        print(f"{text} (--reply-timeout)", file=sys.stderr)
 
     def run(self, request: Callable[[Client], Awaitable[int]]) -> int:
         """Connect a client for one request and return its exit code, that of Ctrl-C included."""
@@ -59,7 +71,7 @@ class BrokerConnection:
         """Connect a client for one request and return its result."""
 
         async def connected() -> T:
-            async with self.client() as client:
+            async with self.client(notify=True) as client:
                 return await request(client)
 
         with self.remedies():

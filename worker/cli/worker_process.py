@@ -128,6 +128,7 @@ def build_worker(
             adaptors=tuple(str(adaptor.specifier) for adaptor in installed()),
         ),
         standby=options.standby,
+        broker=str(connection.address),
     )
 
 

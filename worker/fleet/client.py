@@ -11,7 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -67,7 +67,7 @@ class Client:
 
     ``wait_s`` is the timeout of a reply. ``name`` is the client id on a broker whose access list
     depends on it; by default it is generated. ``user`` is the name on the broker by which a policy
-    knows the client.
+    knows the client. ``on_wait`` is called once, when a reply has taken a second.
     """
 
     def __init__(
@@ -78,11 +78,14 @@ class Client:
         wait_s: float = 10.0,
         name: str = "",
         user: str = "",
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._bus = bus
         self._topics = topics
         self._name = name or client_name()
-        self._channel = RequestChannel(bus, topics, wait_s=wait_s, name=self._name, user=user)
+        self._channel = RequestChannel(
+            bus, topics, wait_s=wait_s, name=self._name, user=user, on_wait=on_wait
+        )
         self._subscribers = Subscribers(bus, topics)
         self._request = self._channel.request
 

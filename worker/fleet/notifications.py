@@ -121,6 +121,8 @@ class Subscribers:
 
     def receive(self, message: Message) -> None:
         """Pass on a message. Raises :class:`WireError` for a malformed one."""
+        if not message.payload:
+            return  # an empty message clears a retained one
         payload = unwrap(message.payload)
         # A retained message is old state, not a change.
         if self._queues and not message.retain:

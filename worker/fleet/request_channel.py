@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from worker.fleet.messaging.trigger_messages import Deploy
 from worker.util.machine_clock import random_hex
 
 RETRANSMIT_S = 2.0
+# A control plane replies within milliseconds; a person who waits for longer wants to know why.
+NOTICE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -53,9 +56,19 @@ class RequestChannel:
     The arguments are those of :class:`worker.fleet.client.Client`.
     """
 
-    def __init__(self, bus: Bus, topics: Topics, *, wait_s: float, name: str, user: str) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        topics: Topics,
+        *,
+        wait_s: float,
+        name: str,
+        user: str,
+        on_wait: Callable[[], None] | None,
+    ) -> None:
         self._bus, self._topics = bus, topics
         self._wait_s, self._name, self._user = wait_s, name, user
+        self._on_wait = on_wait
         self._waiting: dict[bytes, _PendingRequest] = {}
         self._disconnect_reason = ""
         self._was_connected = False
@@ -78,7 +91,9 @@ class RequestChannel:
             # Nobody waits for the reply after that.
             expiry_s=max(1, math.ceil(self._wait_s)),
         )
-        reply_future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        reply_future: asyncio.Future[Reply] = loop.create_future()
+        notice = loop.call_later(NOTICE_S, self._report_wait)
         try:
             async with asyncio.timeout(self._wait_s) as timeout:
                 request = _PendingRequest(message, reply_future, timeout)
@@ -92,10 +107,17 @@ class RequestChannel:
             text = f"no control plane answered within {self._wait_s:g} s: {reason}"
             raise NoAnswer(text) from None
         finally:
+            notice.cancel()
             self._waiting.pop(correlation, None)
         if reply.error is not None:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
+
+    def _report_wait(self) -> None:
+        # Once for all requests: they wait for the same control plane.
+        on_wait, self._on_wait = self._on_wait, None
+        if on_wait is not None:
+            on_wait()
 
     async def _retransmit_until_reply(self, request: _PendingRequest) -> Reply:
         while True:

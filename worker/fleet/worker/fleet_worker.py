@@ -51,6 +51,7 @@ from worker.fleet.worker.event_receiver import EventReceiver, RecordedLines
 from worker.fleet.worker.leased_run import LeasedRun
 from worker.fleet.worker.name_claim import NameClaim
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.plane_presence import GONE, PlanePresence
 from worker.fleet.worker.report_publisher import ENVELOPE_BYTES, ReportPublisher
 from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
 from worker.fleet.worker.worker_publisher import WorkerOffer, WorkerPublisher
@@ -91,7 +92,9 @@ class FleetWorker:
         offer: WorkerOffer = WorkerOffer(),
         erase_recordings: Callable[[str], int] = lambda run_id: 0,
         standby: bool = False,
+        broker: str = "",
     ) -> None:
+        """Set up a worker that is not connected yet; ``broker`` names the broker in its log."""
         id = id or incarnation()
         self._bus = bus
         self._publisher = WorkerPublisher(bus, topics, log, name=name, id=id)
@@ -117,7 +120,8 @@ class FleetWorker:
         self._demand = ClaimDemand(id)
         self._heartbeat_at = 0.0
         self._lease_s = 10.0
-        self._control_plane = ""
+        self._broker = broker
+        self._control_plane = PlanePresence()
         self._outdated = ""
         self._drain = Drain()
         self._disconnected_at = monotonic_s()
@@ -235,10 +239,12 @@ class FleetWorker:
                 self._publish_presence(online=True)
                 self._retransmit()
                 self.connected.set()
+                self._control_plane.connect(monotonic_s())
             case Disconnected(reason):
                 if self.connected.is_set():
                     self._disconnected_at = monotonic_s()
                 self.connected.clear()
+                self._control_plane.disconnect()
                 self._log.warning("broker.disconnected", error=reason)
             case Congestion(dropped=0):
                 self._log.warning("broker.congested")
@@ -252,7 +258,8 @@ class FleetWorker:
     def _on_message(self, message: Message) -> None:
         try:
             if message.topic == self._topics.control:
-                self._on_control_presence(wire.decode(Presence, message.payload))
+                payload = message.payload
+                self._on_control_presence(wire.decode(Presence, payload) if payload else GONE)
             elif message.topic == self._topics.worker(self._name, "cmd"):
                 self._on_command(wire.decode(Command, message.payload))
             else:
@@ -262,12 +269,9 @@ class FleetWorker:
 
     def _on_control_presence(self, presence: Presence) -> None:
         # A new control plane holds no claims in memory, and has lost unhandled messages.
-        if presence.online and presence.incarnation != self._control_plane:
-            self._control_plane = presence.incarnation
+        if self._control_plane.update(presence, monotonic_s()):
             self._publish_presence(online=True)
             self._retransmit()
-        elif not presence.online:
-            self._control_plane = ""
 
     def _on_response(self, response: Response) -> None:
         match response:
@@ -445,6 +449,14 @@ class FleetWorker:
             self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
         if not self.connected.is_set():
             return
+        if self._control_plane.take_absence(now):
+            self._log.warning(
+                "control_plane.awaited",
+                worker=self._name,
+                broker=self._broker,
+                topic=self._topics.control,
+                hint="start `worker control-plane` on this broker, or name another with --mqtt",
+            )
         if self._name_claim.birth_due(now):
             self._publish_presence(online=True)
         if self._sender.overdue(now):
