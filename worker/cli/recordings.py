@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ from worker.replay.recording_lines import RecordingHeader, exchange_line
 from worker.sinks.terminal import log_line, step_line
 from worker.sinks.terminal_text import format_duration, one_line, printable
 from worker.util.json import dumps
+from worker.util.moments import utc_moment
 
 SECTIONS = {
     "Commands": (
@@ -73,7 +73,7 @@ def show(*, path: Path, as_json: bool) -> int:
 def _as_text(content: RecordingContent) -> Iterator[str]:
     yield from _header(content.header)
     if content.events:
-        began = datetime.fromtimestamp(content.events[0].timestamp / 1e6, UTC)
+        began = utc_moment(content.events[0].timestamp)
         yield f"  began: {began:%Y-%m-%d %H:%M:%S} UTC"
     if content.input is not None:
         yield f"  input: {one_line(content.input, STATE_LIMIT)}"

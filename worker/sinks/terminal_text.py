@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from worker.errors import PlanError
+from worker.util.moments import utc_moment
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
@@ -108,4 +108,4 @@ def format_time_of_day(timestamp_us: int) -> str:
 
 def format_time(timestamp_us: int) -> str:
     """Format microseconds since the epoch as a date and time, with its zone: UTC."""
-    return datetime.fromtimestamp(timestamp_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return utc_moment(timestamp_us).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.case_text import dump_cases
 from worker.util.json import dump_indented
+from worker.util.moments import utc_moment
 from worker.util.whole_files import write_whole
 from worker.workflow.save import fingerprint
 
@@ -56,7 +56,7 @@ def write_case(recordings: Sequence[Recording], target: Path) -> Path:
 def case_fields(recording: Recording) -> dict[str, Any]:
     """Return the fields of a case that is the recorded run, as a file holds them."""
     first = recording.events[0]
-    moment = datetime.fromtimestamp(first.timestamp / 1e6, UTC).isoformat()
+    moment = utc_moment(first.timestamp).isoformat()
     header = recording.header
     return {
         "name": f"{header.workflow}, run {header.run_id}",

@@ -16,6 +16,7 @@ from worker.fleet.messaging.messages import (
     Id,
     Label,
     Payload,
+    Priority,
     RunOptions,
     StatusName,
 )
@@ -47,7 +48,7 @@ class Submit(Payload, frozen=True):
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
     input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
     project: Id = "default"
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    priority: Priority = 0
     options: RunOptions = RunOptions()
     not_before: Count | None = None
     start_by: Count | None = None

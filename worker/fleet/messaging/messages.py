@@ -25,6 +25,14 @@ Id = Annotated[str, Meta(pattern=_ID.pattern)]
 WITHOUT_NUL = r"^[^\x00]*$"
 Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Attempts = Annotated[int, Meta(ge=1, le=10_000)]
+"""The number of an attempt of a run."""
+Priority = Annotated[int, Meta(ge=-100, le=100)]
+# What a worker's clock says may be anything; a column of a database holds as much.
+Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Microseconds, since the epoch or between two clocks."""
+Quantity = Annotated[float, Meta(ge=-(2**53), le=2**53)]
+"""A number whose own range is checked, and named, by who uses it."""
 
 NULL = Raw(b"null")
 
@@ -129,7 +137,7 @@ class Echo(Payload, frozen=True):
     """
 
     token: str
-    sent_us: int
+    sent_us: Time
 
 
 class RunOptions(Payload, frozen=True):
@@ -140,14 +148,14 @@ class RunOptions(Payload, frozen=True):
 
     start: Annotated[str, Meta(max_length=1000)] = ""
     end: Annotated[str, Meta(max_length=1000)] = ""
-    timeout_s: float | None = None
-    memory_mb: float | None = None
-    state_mb: float | None = None
-    payload_mb: float | None = None
-    log_payload_mb: float | None = None
-    executions: float | None = None
-    events_mb: float | None = None
-    fuel: float | None = None
+    timeout_s: Quantity | None = None
+    memory_mb: Quantity | None = None
+    state_mb: Quantity | None = None
+    payload_mb: Quantity | None = None
+    log_payload_mb: Quantity | None = None
+    executions: Quantity | None = None
+    events_mb: Quantity | None = None
+    fuel: Quantity | None = None
     record: bool = False
 
     def limits(self) -> dict[str, float | None]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from worker.fleet.messaging.messages import Id, Payload, StatusName
+from worker.fleet.messaging.messages import (
+    Attempts,
+    Count,
+    Id,
+    Payload,
+    Priority,
+    StatusName,
+    Time,
+)
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
@@ -19,24 +27,24 @@ class RunState(Payload, frozen=True, omit_defaults=False):
 
     run_id: Id
     order_id: Id
-    number: int
+    number: Count
     project: Id
     workflow: str
     status: StatusName
-    attempt: int
-    priority: int
-    created: int
+    attempt: Attempts
+    priority: Priority
+    created: Time
     worker: str | None = None
-    started: int | None = None
-    finished: int | None = None
+    started: Time | None = None
+    finished: Time | None = None
     start: str | None = None
     error_type: str | None = None
     error_message: str | None = None
-    skew: int | None = None
-    revision: int = 0
-    not_before: int | None = None
-    start_by: int | None = None
-    retries: int = 0
+    skew: Time | None = None
+    revision: Count = 0
+    not_before: Time | None = None
+    start_by: Time | None = None
+    retries: Count = 0
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
@@ -50,15 +58,15 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     project: Id
     workflow: str
     status: StatusName
-    priority: int
-    created: int
-    runs: int
+    priority: Priority
+    created: Time
+    runs: Count
     reason: str | None = None
     last_run: str | None = None
     unique: str | None = None
     tags: list[str] = msgspec.field(default_factory=list)
-    erased: int | None = None
-    revision: int = 0
+    erased: Time | None = None
+    revision: Count = 0
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):
@@ -69,7 +77,7 @@ class Alert(Payload, frozen=True, omit_defaults=False):
     project: Id
     workflow: str
     status: StatusName
-    at: int
+    at: Time
     error_type: str | None = None
     error_message: str | None = None
     worker: str | None = None
@@ -79,5 +87,5 @@ class RunEvents(Payload, frozen=True):
     """Accepted events of a run, in order, without their dataclips."""
 
     run_id: Id
-    attempt: int
+    attempt: Attempts
     events: list[Raw]

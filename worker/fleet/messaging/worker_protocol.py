@@ -23,6 +23,7 @@ from worker.core.events import (
 from worker.fleet.messaging.messages import (
     NULL,
     WITHOUT_NUL,
+    Attempts,
     Chunk,
     ChunkStored,
     ContentRef,
@@ -32,6 +33,7 @@ from worker.fleet.messaging.messages import (
     MissingContent,
     Payload,
     RunOptions,
+    Time,
     WireError,
     is_id,
 )
@@ -84,7 +86,7 @@ class Lease(Payload, frozen=True):
     """The permission to run one attempt of a run; ``token`` proves it."""
 
     run_id: Id
-    attempt: Annotated[int, Meta(ge=1, le=10_000)]
+    attempt: Attempts
     token: Annotated[str, Meta(min_length=8, max_length=64)]
 
 
@@ -211,8 +213,8 @@ class AssignedRun(Payload, frozen=True):
     """
 
     lease: Lease
-    lease_s: float
-    payload_limit: int
+    lease_s: Annotated[float, Meta(gt=0, le=366 * 86_400)]
+    payload_limit: Count
     order_id: Id
     plan_id: Id
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
@@ -224,7 +226,7 @@ class Fetched(Payload, frozen=True, tag="fetched"):
     """The response to :class:`Fetch`: a chunk of the plan or input of a run."""
 
     run_id: Id
-    attempt: int
+    attempt: Attempts
     part: Literal["plan", "input"]
     chunk: Chunk
 
@@ -244,7 +246,7 @@ class Attempt(Payload, frozen=True):
     """
 
     run_id: Id
-    attempt: int
+    attempt: Attempts
     token: str = ""
 
 
@@ -278,8 +280,8 @@ class Ack(Payload, frozen=True):
     """
 
     run_id: Id
-    attempt: int
-    upto: int
+    attempt: Attempts
+    upto: Annotated[int, Meta(ge=-1, le=2**53)]
     refused: str = ""
     set_aside: bool = False
 
@@ -315,7 +317,7 @@ class NameRefusal(Payload, frozen=True):
     incarnation: Id
     holder: Id
     host: str
-    since: int
+    since: Time
 
 
 class Command(Payload, frozen=True):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from worker.errors import UsageError
 from worker.fleet.messaging.worker_protocol import NameRefusal
+from worker.util.moments import utc_moment
 
 REPEAT_BIRTH_S = 1.0
 GRANTED_AFTER_S = 3.0
@@ -32,7 +31,7 @@ class NameClaim:
         if self._refused_since is None:
             self._refused_since = now
         self._refused_at = now
-        since = datetime.fromtimestamp(refusal.since / 1e6, UTC)
+        since = utc_moment(refusal.since)
         self.refused = (
             f"the name '{self._name}' is taken by another worker: {refusal.holder}"
             f"{refusal.host and ' on '}{refusal.host}, since {since:%Y-%m-%d %H:%M:%S} UTC"

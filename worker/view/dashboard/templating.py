@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ import jinja2
 from worker.core.status import STATUSES, Status
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
 from worker.util.machine_clock import now_us
+from worker.util.moments import utc_moment
 from worker.version import VERSION
-
-# The last second that datetime supports: times come from workers.
-_LAST_SECOND = 253_402_300_799
 
 
 def create_environment() -> jinja2.Environment:
@@ -52,8 +49,7 @@ def _safe(value: Any) -> Any:
 
 def iso(microseconds: int) -> str:
     """Format a time for a ``time`` element."""
-    whole = min(microseconds // 1_000_000, _LAST_SECOND)
-    return datetime.fromtimestamp(whole, UTC).isoformat().replace("+00:00", "Z")
+    return utc_moment(microseconds).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def day(microseconds: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from worker.core.events import RunComplete, RunLog, StepComplete, cost_of
 from worker.core.status import STATUSES, Status
 from worker.sinks.run_summary import summarize
 from worker.sinks.terminal_text import format_cost, format_duration, one_line
+from worker.util.moments import utc_moment
 from worker.view.graph.drawing import Annotations
 from worker.view.graph.text import shorten
 from worker.view.report.dataclips import EmbeddedDataclips
@@ -88,12 +88,7 @@ def _unfinished() -> str:
 
 
 def _moment(timestamp: int) -> str:
-    # A journal of unknown origin may contain any integer.
-    try:
-        when = datetime.fromtimestamp(timestamp / 1e6, UTC)
-    except (OverflowError, ValueError, OSError):
-        return ""
-    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return utc_moment(timestamp).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _name(*names: str) -> str:
