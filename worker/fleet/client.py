@@ -19,6 +19,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from worker.core.status import STATUSES, Status
+from worker.errors import UsageError
 from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging import operation_messages as ops
@@ -57,6 +58,10 @@ from worker.workflow.order_retry import OrderRetry
 PAGE_SIZE = 500
 
 
+MAX_WAIT_S = 10**9
+"""Longest timeout of a reply: the messages hold it as 32 bits, and no timer waits longer."""
+
+
 def client_name() -> str:
     """Generate a unique name that nobody can guess: replies are published to it."""
     return f"c-{random_hex(16)}"
@@ -80,6 +85,8 @@ class Client:
         user: str = "",
         on_wait: Callable[[], None] | None = None,
     ) -> None:
+        if not 0 < wait_s <= MAX_WAIT_S:
+            raise UsageError(f"wait_s: expected seconds above 0 and up to {MAX_WAIT_S:,}")
         self._bus = bus
         self._topics = topics
         self._name = name or client_name()

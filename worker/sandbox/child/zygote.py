@@ -168,6 +168,8 @@ class Zygote:
             request, name = line.decode().split(" ", 1)
             if request == "kill":
                 self._kill(name)
+            elif not descriptors:
+                return False  # lost, as this process may open no more files; the parent reports it
             else:
                 serve = self._serve_runs if request == "runner" else self._serve_request
                 self._fork(name, descriptors.pop(0), serve)

@@ -75,12 +75,19 @@ def _limiting_calls(profile: Profile) -> Iterator[Callable[[], object]]:
     # The hard limits too, so that a step cannot raise them again. That of processes counts threads,
     # so it comes after a runner has started its own.
     yield partial(resource.setrlimit, resource.RLIMIT_NPROC, (0, 0))
-    maximum = MAX_DESCRIPTORS[profile]
+    # Below the hard limit that the system has set, which no process may raise.
+    maximum = within_hard_limit(MAX_DESCRIPTORS[profile])
     yield partial(resource.setrlimit, resource.RLIMIT_NOFILE, (maximum, maximum))
     if sys.platform == "linux":
         yield partial(system.set_dumpable, False)
     if _has(system.check_seccomp):
         yield system.Filter(program(profile, system.machine())).apply
+
+
+def within_hard_limit(maximum: int) -> int:
+    """Return ``maximum``, or this process's hard limit of open files where that is lower."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
 
 
 def _has(check: Callable[[], object]) -> bool:

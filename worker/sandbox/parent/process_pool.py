@@ -20,6 +20,7 @@ from worker.sandbox.confinement.layers import require_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
+from worker.sandbox.parent.open_files import check_open_files
 from worker.sandbox.parent.run_process import (
     CANCELLED,
     EXIT_TIMEOUT_S,
@@ -63,6 +64,7 @@ class ProcessPool:
             require_layers("strict isolation")
         # Checked here, as the zygote could only fail to start.
         runner_user()
+        check_open_files()
         self._isolation = isolation
         self._slots = asyncio.Semaphore(size)
         # The one that was used last is the last.
