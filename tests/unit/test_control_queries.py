@@ -9,12 +9,14 @@ from tests.support.control_plane_harness import (
     TOPICS,
     ControlPlaneHarness,
     FakeWorker,
+    event,
     plan,
     submission,
     to,
 )
 from worker.fleet.control import plane_metrics
 from worker.fleet.control.inbound import MAX_CORRELATION_BYTES
+from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging.bus import Message
 
@@ -179,3 +181,24 @@ def test_the_projects_with_the_most_runs_have_figures_and_the_others_one_togethe
 def test_all_projects_have_figures_where_these_are_few(harness: ControlPlaneHarness) -> None:
     harness.submit("o")
     assert list(harness.processor.survey(harness.now).runs) == ["default,available"]
+
+
+def test_a_run_lists_its_last_executions_and_a_retry_looks_through_the_first(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to keep a fleet waiting with one query for a run of very many executions."""
+    monkeypatch.setattr(queries, "MAX_STEPS", 3)
+    monkeypatch.setattr(queries, "MAX_SEARCHED", 2)
+    north, lease = harness.started()
+    for number in range(5):
+        fields = {"step_id": f"s{number}", "job_id": f"job{number}"}
+        seq = 1 + 2 * number
+        clip = f"clip-{number}"
+        start = event(lease.run_id, seq, "step:start", **fields, input_dataclip_id=clip)
+        north.report(lease, start, event(lease.run_id, seq + 1, "step:complete", **fields))
+    assert [step["job_id"] for step in harness.run()["steps"]] == ["job2", "job3", "job4"]
+    assert north.finish(lease, 11, "fail").upto == 11
+    failure = harness.failure("retry", id="o", run_id="r2", from_step="job2")
+    assert "'job2' is stored" in failure.message
+    assert "or not among the first 2 steps" in failure.message
+    assert "withheld" in harness.failure("retry", id="o", run_id="r2", from_step="job1").message

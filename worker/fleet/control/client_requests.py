@@ -410,7 +410,7 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
     input = queries.input_of(uow.transaction, run, step)
     if input:
         return input
-    reason = "it did not run there"
+    reason = f"it did not run there, or not among the first {queries.MAX_SEARCHED:,} steps"
     if input is not None:
         reason = "it was withheld, as it was over the payload limit; retry from a step before it"
     raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")

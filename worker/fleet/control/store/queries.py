@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
+from worker.core.events import DATACLIP_FIELDS, AnyEvent, StepStart, decode_leniently
 from worker.core.execution import Execution, executions
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.placement import decode_words
@@ -39,6 +39,10 @@ _EVENTS_WITH_CLIPS = _EVENTS_ALONE.add_columns(tables.DATACLIPS.c.text).outerjoi
     (tables.DATACLIPS.c.owner == _EVENTS.run_id) & (tables.DATACLIPS.c.id == _EVENTS.clip),
 )
 MAX_ALERTS = 200
+MAX_STEPS = 5_000
+"""The most executions of a run that are listed: a run may have 250,000, which take seconds."""
+MAX_SEARCHED = 20_000
+"""The executions, from the first one on, among which the first one of a step is looked for."""
 # A page of large dataclips must fit into one message.
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 
@@ -89,9 +93,11 @@ def _event(type: str, body: str, clip: str | None = None) -> msgspec.Raw:
 
 
 def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
-    """List the executions of a run's steps in order, each with its outcome and dataclips."""
-    events = _events(connection, run, ("step:start", "step:complete"))
-    return [_step(execution) for execution in executions(events)]
+    """List the last executions of a run's steps in order, each with its outcome and dataclips."""
+    newest = _events_of_types(run, ("step:start", "step:complete")).order_by(_EVENTS.seq.desc())
+    # To the end, as the steps that run now and those that failed are there.
+    rows = connection.execute(newest.limit(2 * MAX_STEPS)).scalars().all()
+    return [_step(execution) for execution in executions(_decoded(reversed(rows)))]
 
 
 def _step(execution: Execution) -> dict[str, Any]:
@@ -119,28 +125,30 @@ def _step(execution: Execution) -> dict[str, Any]:
     }
 
 
-def _events(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[AnyEvent]:
-    matching = (
-        select(_EVENTS.body)
-        .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types))
-        .order_by(_EVENTS.seq)
+def _events_of_types(run: RunRecord, types: Sequence[str]) -> Select[Any]:
+    return select(_EVENTS.body).where(
+        _EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types)
     )
-    events = (decode_leniently(body) for body in connection.execute(matching).scalars())
-    return [event for event in events if event is not None]
+
+
+def _decoded(bodies: Iterable[str]) -> Iterator[AnyEvent]:
+    return (event for body in bodies if (event := decode_leniently(body)) is not None)
 
 
 def input_of(transaction: Transaction, run: RunRecord, step: str) -> str | None:
     """Find where the input of a step's first execution is stored, as ``owner/id``.
 
-    ``None`` where the step did not run; empty where its input was withheld.
+    ``None`` where the step did not run, or not soon enough; empty where its input was withheld.
     """
-    started = executions(_events(transaction.connection, run, ("step:start",)))
-    first = next((execution.start for execution in started if execution.job_id == step), None)
+    oldest = _events_of_types(run, ("step:start",)).order_by(_EVENTS.seq).limit(MAX_SEARCHED)
+    events = _decoded(transaction.connection.execute(oldest).scalars())
+    starts = [event for event in events if isinstance(event, StepStart)]
+    first = next((start for start in starts if start.job_id == step), None)
     if first is None:
         return None
     dataclip_id = first.input_dataclip_id
     # The first step's input is that of the run, which belongs to the order.
-    if dataclip_id == started[0].start.input_dataclip_id:
+    if dataclip_id == starts[0].input_dataclip_id:
         return run.input
     stored = transaction.dataclip(run.id, dataclip_id) is not None
     return f"{run.id}/{dataclip_id}" if stored else ""
