@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from worker.core.error_json import error_to_dict
 from worker.core.events import (
     AnyEvent,
     Dataclip,
@@ -24,7 +23,6 @@ from worker.core.events import (
     dataclip_of,
     decode_event,
     decode_leniently,
-    error_from_dict,
     event_fields,
     from_fields,
     to_json,
@@ -179,11 +177,6 @@ def test_every_field_of_an_event_is_written(event: AnyEvent) -> None:
     fields = (name for name in event.__struct_fields__ if getattr(event, name) is not UNSET)
     assert {"type", *fields} == set(written)
     assert written["type"] == event.type
-
-
-@given(ERRORS.filter(lambda error: error is not None))
-def test_an_error_survives_the_round_trip_through_a_dict(error: StepError) -> None:
-    assert error_from_dict(json.loads(json.dumps(error_to_dict(error)))) == error
 
 
 # --- the wire -----------------------------------------------------------------------------------
@@ -465,12 +458,6 @@ def test_what_is_no_json_is_no_part_of_an_event() -> None:
     event = RunLog(run_id="r", seq=0, timestamp=0, source="JOB", level="info", message="m")
     with pytest.raises((NotImplementedError, TypeError)):
         to_json(replace(event, message=object()))
-
-
-def test_what_is_no_error_of_a_step_is_an_error() -> None:
-    for fields in ({}, {"type": 1, "message": "m"}):
-        with pytest.raises(ValueError, match="not an error of a step: "):
-            error_from_dict(fields)
 
 
 @pytest.mark.parametrize(("length", "is_cut"), [(271, False), (272, True)])

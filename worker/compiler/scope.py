@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-JS_GLOBALS: Final = frozenset(
-    b"Array ArrayBuffer AggregateError Atomics BigInt BigInt64Array BigUint64Array Boolean DataView"
-    b" Date Error EvalError Float32Array Float64Array Function Int16Array Int32Array Int8Array Intl"
-    b" Iterator JSON Map Math Number Object Promise Proxy RangeError ReferenceError Reflect RegExp"
-    b" Set SharedArrayBuffer String Symbol SyntaxError TypeError URIError Uint16Array Uint32Array"
-    b" Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet clearInterval clearTimeout console"
-    b" decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite"
-    b" isNaN parseFloat parseInt queueMicrotask setImmediate setInterval setTimeout"
-    b" structuredClone unescape".split()
-)
-"""Names of the language: a call of one is never an operation."""
 
 
 class Scope(Generic[T]):

@@ -347,14 +347,6 @@ def from_fields(fields: Mapping[str, Any], dataclip: str | None = None) -> AnyEv
     return event
 
 
-def error_from_dict(fields: Mapping[str, Any]) -> StepError:
-    """Validate JSON data as an error. Raises ``ValueError`` for anything else."""
-    try:
-        return msgspec.convert(fields, StepError)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"not an error of a step: {error}") from error
-
-
 def _not_an_event(error: Exception) -> ValueError:
     text = str(error)
     # It quotes a value of any length, and ends with its place.

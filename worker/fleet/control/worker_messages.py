@@ -365,7 +365,7 @@ def _accept_events(uow: UnitOfWork, run: RunRecord, events: list[ParsedEvent]) -
     for parsed in events:
         # Each event is taken once and in order: repeated ones and those after a gap are skipped.
         if parsed.event.seq == run.reported + 1 and run.leased:
-            run = uow.apply(run, _lifecycle_event(uow, run, parsed.event))
+            run = uow.apply(run, _lifecycle_event(run, parsed.event))
             accepted.append(_store_event(uow, run, parsed))
     if accepted:
         _publish_events(uow, run, accepted)
@@ -395,7 +395,7 @@ def _store_stale(
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
-def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> LifecycleEvent:
+def _lifecycle_event(run: RunRecord, event: AnyEvent) -> LifecycleEvent:
     if isinstance(event, RunComplete):
         return Completed(
             seq=event.seq,

@@ -52,7 +52,7 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
     status = end.status if end else Status.RUNNING
     # The same lines as the terminal shows, so that people recognize the run.
     lines = summarize(source.workflow, source.events) if end else [_unfinished()]
-    final, no_final = _final(source, end, dataclips)
+    final, no_final = _final(end, dataclips)
     views = _executions(source, executions, evaluated, dataclips, began)
     view = RunView(
         name=source.name,
@@ -126,9 +126,7 @@ def _texts(source: ReportSource, executions: Sequence[ReportedExecution]) -> dic
     return texts
 
 
-def _final(
-    source: ReportSource, end: RunComplete | None, dataclips: EmbeddedDataclips
-) -> tuple[int | None, str]:
+def _final(end: RunComplete | None, dataclips: EmbeddedDataclips) -> tuple[int | None, str]:
     if end is None:
         return None, "the events stop before the run does"
     if end.withheld:

@@ -31,7 +31,6 @@ from worker.workflow.load import load
 
 _decode_triggers = msgspec.json.Decoder[tuple[wire.Trigger, ...]](tuple[wire.Trigger, ...]).decode
 _decode_names = msgspec.json.Decoder[list[str]](list[str]).decode
-_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +113,7 @@ class DeploymentHandler:
         self._check_paths(uow, request.project, [candidate])
         self._check_replies(uow, request.project, [candidate])
         deployment = _next(uow, present, row.version, "rollback")
-        return self._switch(uow, present, deployment, triggers)
+        return self._switch(uow, deployment, triggers)
 
     def show_version(self, uow: UnitOfWork, request: wire.VersionRef) -> Any:
         """Show the plan of a version, without secrets: of a deployed one, or of --workflows."""
@@ -279,14 +278,10 @@ class DeploymentHandler:
             project=project, name=name, number=0, version="", action="", client="", at=0
         )
         deployment = _next(uow, present or first, row.version, action)
-        return self._switch(uow, present, deployment, candidate.triggers)
+        return self._switch(uow, deployment, candidate.triggers)
 
     def _switch(
-        self,
-        uow: UnitOfWork,
-        present: DeploymentRow | None,
-        deployment: DeploymentRow,
-        triggers: Sequence[wire.Trigger],
+        self, uow: UnitOfWork, deployment: DeploymentRow, triggers: Sequence[wire.Trigger]
     ) -> dict[str, Any]:
         """Make a deployment the present one, and its triggers live."""
         connection = uow.transaction.connection
