@@ -18,6 +18,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.json_schema import case_schema
 from worker.testing.matrix import COMBINATION_LIMIT
+from worker.util.plural import count_of
 from worker.workflow.documents.document import read_document
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def test_a_matrix_that_cannot_be_meant_is_an_error(
         ({"outputs": {"a": {"data": {"list": [{"n": 1}, {"n": 2}]}}}}, None),
         ({"outputs": {"a": {"data": {"list": []}}}}, "output of 'a'.data.list: expected []"),
         ({"outputs": {"bad": {}}}, "expected output 0 of 'bad', which ran 0 times"),
-        ({"outputs": {"ok": {"1": {}}}}, "expected output 1 of 'ok', which ran 1 times"),
+        ({"outputs": {"ok": {"1": {}}}}, "expected output 1 of 'ok', which ran 1 time"),
     ],
 )  # fmt: skip
 def test_states_and_outputs_are_looked_into(
@@ -211,7 +212,7 @@ def test_as_many_runs_are_expected_as_are_listed(tmp_path: Path, count: int) -> 
         "steps": {"a": {"fails": "ReferenceError"}},
         "expect": {"runs": [{"status": "crashed"}] * count},
     }
-    expected = [] if count == 3 else [f"expected {count} runs, found 3"]
+    expected = [] if count == 3 else [f"expected {count_of(count, 'run')}, found 3"]
     assert check(tmp_path, **case) == expected
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from worker.cli.fleet_alerts import open_alerts
+from worker.cli.main import cli
+from worker.cli.retry import new_run
+from worker.cli.short_ids import find_id, find_order_id
 from worker.cli.workers import _line
+from worker.fleet.control_errors import ControlError
 from worker.sinks.terminal_text import format_time
 
 
@@ -18,9 +24,60 @@ def test_a_time_names_its_zone() -> None:
     ("presence", "line"),
     [
         ({"online": True, "capacity": 2, "leases": ["r-1"]}, "online    w  1 of 2 slots in use"),
+        ({"online": True, "capacity": 1, "leases": []}, "online    w  0 of 1 slot in use"),
         ({"online": False, "capacity": 0, "leases": ["r-1"]}, "offline   w  holds 1 run"),
         ({"online": False, "capacity": 0, "leases": []}, "offline   w"),
     ],
 )
 def test_a_worker_that_is_away_has_no_slots(presence: dict[str, Any], line: str) -> None:
     assert _line({"name": "w", "draining": False, "offers": [], **presence}) == line
+
+
+def test_a_retry_names_the_new_run_and_what_to_type() -> None:
+    text = new_run("patient 1", "patient 1-2")
+    assert text.startswith("new run patient 1-2: worker runs show 'patient 1-2' --follow shows it")
+    assert text.endswith("worker orders show 'patient 1' all runs of the order")
+
+
+def _alert(run_id: str, *, acknowledged: bool = False) -> dict[str, Any]:
+    return {"run_id": run_id, "acknowledged": acknowledged}
+
+
+def test_a_wrong_id_of_an_alert_names_open_ones() -> None:
+    alerts = [_alert("patient-1-1"), _alert("patient-2-1", acknowledged=True), _alert("x-1")]
+    assert open_alerts("patient-1-2", alerts) == "; did you mean 'patient-1-1'?"
+    assert open_alerts("", alerts) == "; open are patient-1-1, x-1"
+    assert open_alerts("", alerts[1:2]) == "; no alert is open"
+    many = [_alert(f"r-{number}") for number in range(9)]
+    assert open_alerts("", many).endswith("r-4, … (worker alerts list --open)")
+
+
+class _Fleet:
+    """A control plane with one order."""
+
+    async def run(self, id: str) -> dict[str, Any]:
+        raise ControlError("unknown", f"there is no run '{id}'")
+
+    order = run
+
+    async def runs(self, query: Any) -> list[dict[str, Any]]:
+        return []
+
+    async def orders(self, query: Any) -> list[dict[str, Any]]:
+        return [] if query.search else [{"order_id": "patient-123", "last_run": "patient-123-1"}]
+
+
+@pytest.mark.parametrize("find", [find_id, find_order_id])
+async def test_an_unknown_id_names_the_one_that_was_meant(find: Any) -> None:
+    with pytest.raises(ControlError, match=r"there is no run 'patient-132'; did you mean"):
+        await find(_Fleet(), "patient-132")
+    with pytest.raises(ControlError, match=r"there is no run 'zzz'; worker orders and worker runs"):
+        await find(_Fleet(), "zzz")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [("alerts ack", "acknowledge"), ("alerts lst", "list"), ("expl", "explore")]
+)
+def test_a_part_of_a_command_suggests_it(words: str, hint: str) -> None:
+    result = CliRunner().invoke(cli, words.split())
+    assert f"unknown command '{words.split()[-1]}'; did you mean '{hint}'?" in result.output

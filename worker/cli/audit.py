@@ -27,6 +27,7 @@ from worker.replay.remote_files import is_url
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.util.masking import hide_url_secrets
+from worker.util.plural import count_of
 
 if TYPE_CHECKING:
     from worker.audit.order_laws import OrderBreach
@@ -96,7 +97,13 @@ def _audit_database(url: str, *, as_json: bool) -> bool:
     if as_json:
         print(dumps({"database": name, **asdict(counts)}))
         return counts.breaches > 0
-    extent = f"{counts.orders:,} orders, {counts.runs:,} runs, {counts.events:,} events"
+    extent = ", ".join(
+        (
+            count_of(counts.orders, "order"),
+            count_of(counts.runs, "run"),
+            count_of(counts.events, "event"),
+        )
+    )
     mark = "✗" if counts.breaches else "✓"
     breaches = f": {counts.breaches:,} break a rule" if counts.breaches else ""
     print(f"{mark} {printable(name)}: {extent}{breaches}")
@@ -141,7 +148,7 @@ async def _follow(connection: BrokerConnection, *, as_json: bool) -> int:
                     breaches += 1
                     _print(breach, as_json=as_json)
         stopping.cancel()
-    extent = f"{fleet.runs:,} runs, {fleet.events:,} events"
+    extent = f"{count_of(fleet.runs, 'run')}, {count_of(fleet.events, 'event')}"
     print(f"{extent}: {breaches:,} break a rule" if breaches else extent, file=sys.stderr)
     return int(breaches > 0)
 
@@ -152,7 +159,7 @@ async def _follow(connection: BrokerConnection, *, as_json: bool) -> int:
 def _as_text(audited: Audited) -> Iterator[str]:
     name = printable(str(audited.path))
     if audited.sound:
-        yield f"✓ {name}: {audited.events} events"
+        yield f"✓ {name}: {count_of(audited.events, 'event')}"
     if audited.damage:
         yield f"✗ {name}: {one_line(audited.damage)}"
     if audited.breach is not None:

@@ -13,6 +13,7 @@ from worker.testing.simulation.capacity import (
     default_slots,
     forecast,
 )
+from worker.util.plural import count_of
 
 MAX_RUNS_PER_DAY = 1e6
 MAX_PLANES = 20
@@ -68,7 +69,7 @@ def capacity_lines(
     forecasts = [forecast(demand, count) for count in parse_planes(planes)]
     yield (
         f"{demand.runs_per_day:,.0f} runs a day of {run_time_s:g} s, states of {size}, "
-        f"{demand.slots:,} slots of workers"
+        f"{count_of(demand.slots, 'slot')} of workers"
     )
     yield "cores in use: " + ", ".join(
         f"{part} {load:.2f}" for part, load in forecasts[0].loads.items()

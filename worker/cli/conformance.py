@@ -18,6 +18,7 @@ from worker.fleet.messaging.topics import check_name
 from worker.sinks.terminal_text import one_line
 from worker.testing.conformance.case_file import ConformanceCase, ConformanceFile, Part, read_cases
 from worker.testing.conformance.conversation import is_online, run_case
+from worker.util.plural import count_of
 
 
 @command("conformance")
@@ -63,7 +64,7 @@ def conformance(
     selection = replace(file, cases=selected)
     name = check_name(worker_name, "--worker")
     failed = asyncio.run(_run(connection, part, selection, name))
-    print(f"{len(selected)} cases, {failed} failed")
+    print(f"{count_of(len(selected), 'case')}, {failed} failed")
     return int(failed > 0)
 
 

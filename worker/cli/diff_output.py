@@ -13,6 +13,7 @@ from worker.comparison.versions import VersionDiff
 from worker.explore.explorer import Choice
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
+from worker.util.plural import count_of
 
 
 def as_text(diff: VersionDiff) -> Iterator[str]:
@@ -71,9 +72,9 @@ def as_json(diff: VersionDiff) -> Iterator[str]:
 
 def summary(diff: VersionDiff) -> str:
     """Describe the extent of the comparison in a sentence."""
-    runs = "more runs than were counted" if diff.runs is None else _count(diff.runs, "run")
-    looked = f"{_count(diff.comparison.pairs, 'situation')} of both versions (NEW has {runs})"
-    scenarios = f"{_count(len(diff.comparison.scenarios), 'different scenario')} in {looked}"
+    runs = "more runs than were counted" if diff.runs is None else count_of(diff.runs, "run")
+    looked = f"{count_of(diff.comparison.pairs, 'situation')} of both versions (NEW has {runs})"
+    scenarios = f"{count_of(len(diff.comparison.scenarios), 'different scenario')} in {looked}"
     if not diff.comparison.complete:
         return f"{scenarios}; there are more situations (--limit)"
     if diff.comparison.scenarios:
@@ -81,10 +82,6 @@ def summary(diff: VersionDiff) -> str:
     if diff.changes:
         return f"no run goes another way ({looked}), if steps end as before"
     return f"no difference in {looked}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _all_changes(diff: VersionDiff) -> Iterator[Change]:

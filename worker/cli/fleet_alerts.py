@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,9 +13,14 @@ from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
 from worker.cli.printing import print_list, print_run
 from worker.cli.short_ids import find_run_id
+from worker.errors import UsageError
 from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
+from worker.workflow.documents.data import did_you_mean
+
+_MAX_NAMED = 5
 
 SECTIONS = {
     "Commands": (
@@ -70,13 +75,13 @@ def _print_alert(alert: Mapping[str, Any]) -> None:
 
 
 @command()
-@click.argument("run", shell_complete=complete.run_ids)
+@click.argument("run", required=False, shell_complete=complete.run_ids)
 @client_options
-def acknowledge(*, connection: BrokerConnection, run: str) -> int:
+def acknowledge(*, connection: BrokerConnection, run: str | None) -> int:
     """Take care of an alert.
 
-    RUN is the id of a run that ended as exception or lost, or of its order. Your name on the broker
-    stands beside the alert.
+    RUN is the id of a run that ended as exception or lost, or of its order; without it, the command
+    names the open alerts. Your name on the broker stands beside the alert.
 
     \b
     Examples:
@@ -84,9 +89,28 @@ def acknowledge(*, connection: BrokerConnection, run: str) -> int:
     """
 
     async def request(client: Client) -> int:
-        id = await find_run_id(client, run)
-        await client.acknowledge(id)
+        if run is None:
+            raise UsageError(f"argument RUN is missing{open_alerts('', await client.alerts())}")
+        try:
+            id = await find_run_id(client, run)
+            await client.acknowledge(id)
+        except ControlError as error:
+            if error.code != "unknown":
+                raise
+            text = f"there is no alert of '{printable(run)}'"
+            raise UsageError(f"{text}{open_alerts(run, await client.alerts())}") from error
         print(f"acknowledged {id}")
         return 0
 
     return connection.run(request)
+
+
+def open_alerts(text: str, alerts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the end of a message: the open alert whose id is near a text, or the newest ones."""
+    ids = [str(alert["run_id"]) for alert in alerts if not alert["acknowledged"]]
+    if not ids:
+        return "; no alert is open"
+    if near := did_you_mean(text, ids):
+        return near
+    more = ", … (worker alerts list --open)" if len(ids) > _MAX_NAMED else ""
+    return f"; open are {', '.join(map(printable, ids[:_MAX_NAMED]))}{more}"

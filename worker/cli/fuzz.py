@@ -38,6 +38,7 @@ from worker.sinks.terminal_text import printable
 from worker.testing.case import Case
 from worker.testing.case_reader import read_case
 from worker.util.json import dumps
+from worker.util.plural import count_of
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -151,7 +152,7 @@ def _write_synthetic(samples: Samples, count: int, seed: int, output: Path | Non
         print(*lines, sep="\n")
         return
     write_file(output, "".join(f"{line}\n" for line in lines).encode())
-    print(f"wrote {count} inputs to {printable(str(output))}")
+    print(f"wrote {count_of(count, 'input')} to {printable(str(output))}")
 
 
 def _write_cases(

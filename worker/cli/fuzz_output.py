@@ -9,6 +9,7 @@ from worker.fuzzing.campaign import CampaignResult, Discovery
 from worker.fuzzing.endings import RunEnding, StepFailure
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
+from worker.util.plural import count_of
 
 _INPUT_LENGTH = 400
 _ORIGINS = 3
@@ -49,7 +50,7 @@ def _summary(campaign: CampaignResult) -> str:
     failing = sum(discovery.is_problem for discovery in campaign.discoveries)
     end = ", interrupted" if campaign.stopped else ""
     return (
-        f"{new} new {'ending' if new == 1 else 'endings'} in {campaign.inputs:,} inputs, "
+        f"{count_of(new, 'new ending')} in {count_of(campaign.inputs, 'input')}, "
         f"{failing} of them fail ({campaign.seconds:.1f} s{end})"
     )
 

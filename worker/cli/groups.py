@@ -76,7 +76,8 @@ class LazyGroup(click.Group):
         # Before a similar name: `docs` of the openfn command is not our `doctor`.
         if ctx.parent is None and (here := command_elsewhere(name)):
             return f" (instead: {here})"
-        close = get_close_matches(name, self._by_name, n=1)
+        begun = [known for known in self._by_name if name and known.startswith(name)]
+        close = begun or get_close_matches(name, self._by_name, n=1)
         return f"; did you mean '{close[0]}'?" if close else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -116,7 +117,8 @@ class NounGroup(LazyGroup):
     def _implied(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Return ``show`` where the arguments hold an id, else ``list``; nothing without a list."""
         if "show" not in self._by_name:
-            return ["list"]
+            # A list takes no argument: a word is a misspelt subcommand.
+            return ["list"] if not args or args[0].startswith("-") else []
         # Only a parser that knows the options of both can distinguish an id from an option's value.
         commands = (self.get_command(ctx, name) for name in ("list", "show"))
         options: dict[str, click.Parameter] = {

@@ -20,6 +20,7 @@ from worker.lint.output import FORMATS
 from worker.lint.rules import Severity
 from worker.sinks.terminal_text import printable
 from worker.util.cores import usable_cores
+from worker.util.plural import count_of
 
 
 @command()
@@ -63,7 +64,7 @@ def lint(
     for line in FORMATS[format](findings):
         print(line)
     if format == "text" and not findings and not unreadable:
-        print(f"nothing found in {len(paths)} file{'' if len(paths) == 1 else 's'}")
+        print(f"nothing found in {count_of(len(paths), 'file')}")
     for error in unreadable:
         print(f"error: {printable(str(error))}", file=sys.stderr)
     limit = Severity[fail_on.upper()]

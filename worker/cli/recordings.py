@@ -21,6 +21,7 @@ from worker.sinks.terminal import log_line, step_line
 from worker.sinks.terminal_text import format_duration, one_line, printable
 from worker.util.json import dumps
 from worker.util.moments import utc_moment
+from worker.util.plural import count_of
 
 SECTIONS = {
     "Commands": (
@@ -127,7 +128,7 @@ def _requests(exchanges: Iterable[Exchange]) -> Iterator[str]:
         result = (
             one_line(reply.error.get("message", "an error"))
             if reply.error
-            else f"{reply.status}, {len(reply.body):,} bytes"
+            else f"{reply.status}, {count_of(len(reply.body), 'byte')}"
         )
         yield f"    {one_line(f'{request.method} {request.url}')} → {result}"
 

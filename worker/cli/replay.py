@@ -293,7 +293,7 @@ def _difference(divergence: Divergence) -> str:
 
 def _summary(kinds: Counter[str]) -> None:
     total = sum(kinds.values())
-    print(f"\n{total} recordings: {kinds['same']} the same")
+    print(f"\n{count_of(total, 'recording')}: {kinds['same']} the same")
     for kind, count in kinds.most_common():
         if kind != "same":
             print(f"    {count:>6}  {_WORDS[kind]}")

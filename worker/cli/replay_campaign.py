@@ -16,6 +16,7 @@ from worker.errors import LoadError
 from worker.replay.recording import read_item
 from worker.replay.recording_places import RecordingPlaces
 from worker.sinks.terminal_text import one_line, printable
+from worker.util.plural import count_of
 from worker.workflow.model import Workflow
 
 _LINE_LENGTH = 400
@@ -89,7 +90,7 @@ def run(
     unfinished = [chunk for chunk in chunks if not folder.has(chunk)]
     finished = len(recordings) - sum(chunk.end - chunk.start for chunk in unfinished)
     if finished:
-        print(f"{finished:,} of {len(recordings):,} recordings were replayed before")
+        print(f"{finished:,} of {count_of(len(recordings), 'recording')} were replayed before")
     with progress("replaying", len(recordings) - finished) as done:
         asyncio.run(replay_chunks(spec, replayed, unfinished, folder, executor, done))
     summary = summarize(spec, chunks, folder, recorded_runs.unrecorded)

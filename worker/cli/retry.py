@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from worker.cli.options import as_json, client_options, command, option, start_a
 from worker.cli.printing import follow_order, print_run
 from worker.cli.short_ids import find_id
 from worker.fleet.client import Client
+from worker.sinks.terminal_text import printable, shell_word
 
 
 @command()
@@ -60,6 +62,15 @@ def retry(
     )
 
 
+def new_run(order_id: str, run_id: str) -> str:
+    """Say which run a retry made, and how to see it and the runs before."""
+    run, order = shell_word(run_id), shell_word(order_id)
+    return (
+        f"new run {printable(run_id)}: worker runs show {run} --follow shows it, "
+        f"worker orders show {order} all runs of the order"
+    )
+
+
 def _retry_order(
     connection: BrokerConnection,
     order: str,
@@ -73,6 +84,8 @@ def _retry_order(
         retried = await client.retry(
             await find_id(client, order), from_step=start_at, latest=latest
         )
+        if not as_json:
+            print(new_run(retried["order_id"], retried["last_run"]), file=sys.stderr)
         if wait:
             return await follow_order(client, retried["last_run"], as_json=as_json)
         print_run(retried["run"], as_json=as_json)

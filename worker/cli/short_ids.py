@@ -6,6 +6,7 @@ from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.client_messages import OrderQuery, RunQuery
+from worker.workflow.documents.data import did_you_mean
 
 _MAX_NAMED = 5
 
@@ -32,7 +33,7 @@ async def find_id(client: Client, text: str) -> str:
         runs = [run["run_id"] for run in await client.runs(RunQuery(search=text))]
         matching = [id for id in runs if id.startswith(text)]
         if matching:
-            return _only(text, matching, error)
+            return _only(text, matching)
         # Also where the text is the whole id of an order that has no run, as it was rejected.
         return await _order(client, text, error)
     return text
@@ -54,12 +55,20 @@ async def _order(client: Client, text: str, error: ControlError) -> str:
     ids = [order["order_id"] for order in orders]
     if text in ids:
         return text
-    return _only(text, [id for id in ids if id.startswith(text)], error)
-
-
-def _only(text: str, matching: list[str], error: ControlError) -> str:
+    matching = [id for id in ids if id.startswith(text)]
     if not matching:
-        raise error
+        raise ControlError(error.code, f"{error}{await _suggestion(client, text)}") from error
+    return _only(text, matching)
+
+
+async def _suggestion(client: Client, text: str) -> str:
+    """Return the end of a message: which of the newest orders and runs was meant."""
+    orders = await client.orders(OrderQuery())
+    ids = [str(order[key]) for order in orders for key in ("order_id", "last_run") if order[key]]
+    return did_you_mean(text, ids) or "; worker orders and worker runs list them"
+
+
+def _only(text: str, matching: list[str]) -> str:
     if len(matching) > 1:
         named = ", ".join(matching[:_MAX_NAMED])
         more = ", …" if len(matching) > _MAX_NAMED else ""

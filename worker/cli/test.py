@@ -33,6 +33,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
 from worker.testing.coverage import Coverage, coverage_lines, measure, save
 from worker.testing.update import update_cases as update_file
+from worker.util.plural import count_of
 from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.model import Workflow
 
@@ -150,7 +151,10 @@ def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
 
     print()
     failing = report_flaky_cases(cases, count, jobs)
-    print(f"{failing} of {len(cases)} cases fail under {count} variations of each kind")
+    print(
+        f"{failing} of {count_of(len(cases), 'case')} fail under "
+        f"{count_of(count, 'variation')} of each kind"
+    )
     return failing > 0
 
 

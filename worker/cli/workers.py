@@ -69,6 +69,6 @@ def _line(worker: Mapping[str, Any]) -> str:
 def _load(worker: Mapping[str, Any]) -> str:
     held = len(worker["leases"])
     if worker["online"]:
-        return f"{held} of {worker['capacity']} slots in use"
+        return f"{held} of {count_of(worker['capacity'], 'slot')} in use"
     # Its lease may still go on: it can return, or its runs are lost.
     return f"holds {count_of(held, 'run')}"

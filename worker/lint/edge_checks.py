@@ -81,8 +81,11 @@ def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
         return
     probe = subject.probes.get((edge.source, edge.expression))
     if probe is not None and probe.threw:
-        text = f"when '{edge.source}' fails, this condition can throw and crash the run"
-        yield rules.THROWS, f"{text}: {probe.threw}"
+        text = (
+            f"when '{edge.source}' fails, the condition of {edge.id} throws ({probe.threw}), and "
+            "the run crashes; write ?. before what the state may lack, as in state.data?.age"
+        )
+        yield rules.THROWS, text
     root = parse(edge.expression.encode())
     for place in walk(root):
         yield from _expression(subject, edge, place.node)

@@ -29,7 +29,10 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if version in ("", "latest", "next"):
-                text = f"'{adaptor}' fixes no version: the newest one is used"
+                text = (
+                    f"'{step.id}' names {adaptor} without a fixed version, so a new release of the "
+                    f"adaptor changes what it does; write {package_of(adaptor)}@VERSION"
+                )
                 yield subject.finding(rules.UNPINNED, step.position, text)
             is_built_in = package_of(adaptor) in (COMMON, COLLECTIONS)
             if step.runs_code and not is_built_in and adaptor not in subject.adaptors:

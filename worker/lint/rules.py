@@ -48,7 +48,7 @@ UNHANDLED = _rule(
     "W003", "unhandled-failure", Severity.NOTE, "Add an edge with on_job_failure, or accept it."
 )
 THROWS = _rule(
-    "W004", "throwing-condition", Severity.WARNING, "Use ?. where the state may lack something."
+    "W004", "throwing-condition", Severity.WARNING, "Write ?. before what the state may lack."
 )
 # An error: OpenFn never sets state.error, so the condition has the same value in every run.
 SINGULAR = _rule("W005", "singular-error", Severity.ERROR, "Write state.errors, in the plural.")
@@ -60,7 +60,7 @@ LINGERING = _rule(
 )
 PRECEDENCE = _rule("W007", "negation-precedence", Severity.ERROR, "Write !(a === b), or a !== b.")
 UNPINNED = _rule(
-    "W008", "unpinned-adaptor", Severity.WARNING, "Name a version: the newest one changes."
+    "W008", "unpinned-adaptor", Severity.WARNING, "Write NAME@VERSION: the newest release changes."
 )
 UNDECLARED = _rule(
     "W009", "undeclared-variable", Severity.ERROR, "Declare it, or import it: the run will crash."

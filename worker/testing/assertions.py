@@ -12,6 +12,7 @@ from worker.sinks.terminal_text import format_cost
 from worker.testing.case import Expectation, ExpectedOutput
 from worker.testing.cost_bound import CostBound
 from worker.testing.jsonpath import NO_MATCH, query
+from worker.util.plural import count_of
 from worker.util.state_diff import differences, format_value
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
@@ -29,7 +30,7 @@ def mismatches(
     yield from _of_run(workflow, expect, results[-1])
     yield from differences("collections", expect.collections, collections, exact=False)
     if expect.runs and len(expect.runs) != len(results):
-        yield f"expected {len(expect.runs)} runs, found {len(results)}"
+        yield f"expected {count_of(len(expect.runs), 'run')}, found {len(results)}"
     for number, (run, result) in enumerate(zip(expect.runs, results, strict=False), start=1):
         yield from (f"run {number}: {text}" for text in _of_run(workflow, run, result))
 
@@ -185,7 +186,8 @@ def _output(output: ExpectedOutput, result: Result) -> Iterator[str]:
     actual = outputs_of(result, output.step)
     last = len(actual) - 1 if output.last is None else output.last
     if output.first >= len(actual):
-        yield f"expected output {output.first} of '{output.step}', which ran {len(actual)} times"
+        times = count_of(len(actual), "time")
+        yield f"expected output {output.first} of '{output.step}', which ran {times}"
     for number in range(output.first, min(last, len(actual) - 1) + 1):
         which = f" {number}" if len(actual) > 1 else ""
         place = f"output{which} of '{output.step}'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,32 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     # reading a case.
     readers = functools.cache(lambda pick: _CaseReader(node, keys, _workflow(node, file, pick)))
     default_pick = node.at("pick").name("")
-    cases = [
-        readers(case.at("pick").name(default_pick)).case(case, index)
+    entries = [
+        (case, index)
         for index, entry in enumerate(node.at("cases").elements())
         for case in expand(entry.mapping())
     ]
+    cases = [
+        readers(case.at("pick").name(default_pick)).case(case, index) for case, index in entries
+    ]
+    _check_names([case.at("name") for case, _ in entries])
     _fail_on_warnings(node)
     keys.report(str(file), notify)
     return cases
+
+
+def _check_names(names: Iterable[Cursor]) -> None:
+    """Fail at the second of two cases of one name: names identify cases in reports."""
+    first: dict[str, Cursor] = {}
+    for name in names:
+        other = first.setdefault(name.name(), name)
+        if other is name:
+            continue
+        if other.position == name.position:
+            text = "its matrix makes two cases of this name; name all variables in it"
+        else:
+            text = f"the case in line {other.position[0]} has this name too; give each its own"
+        name.fail(f"'{shorten(name.name())}': {text}")
 
 
 def _is_workflow(root: object) -> bool:

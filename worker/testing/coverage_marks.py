@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.testing.coverage import NOT_TAKEN, OUTCOMES, TAKEN, Coverage
+from worker.util.plural import count_of
 from worker.view.graph.drawing import Annotation, Annotations
 from worker.workflow.model import Workflow
 
@@ -36,6 +37,9 @@ def _mark(coverage: Coverage, subject: str, outcomes: tuple[str, ...]) -> Annota
     hit = [outcome for outcome in expected if f"{subject} {outcome}" in coverage.hits]
     style = "covered" if hit == expected else "partly" if hit else "missed"
     counts = (coverage.hits.get(f"{subject} {outcome}", 0) for outcome in expected)
-    notes = (f"{_WORDS[name]} {count} times" for name, count in zip(expected, counts, strict=True))
+    notes = (
+        f"{_WORDS[name]} {count_of(count, 'time')}"
+        for name, count in zip(expected, counts, strict=True)
+    )
     badge = "".join(_BADGES[outcome] if outcome in hit else "·" for outcome in expected)
     return Annotation(style=style, badge=badge, note=", ".join(notes))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from worker.util.plural import count_of
 from worker.view.graph.annotation_styles import ANNOTATION_STYLES
 from worker.view.graph.text import clean, clean_lines, shorten
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
@@ -108,7 +109,7 @@ class Drawing:
 
     @property
     def summary(self) -> str:
-        return f"{_count(len(self.nodes), 'step')}, {_count(len(self.edges), 'edge')}"
+        return f"{count_of(len(self.nodes), 'step')}, {count_of(len(self.edges), 'edge')}"
 
 
 _STYLES = {
@@ -226,7 +227,3 @@ def _edge(source: str, target: str, edge: Edge, annotation: Annotation | None) -
 
 def _tooltip(*parts: str) -> str:
     return "\n".join(dict.fromkeys(filter(None, map(clean_lines, parts))))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
