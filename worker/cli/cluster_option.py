@@ -30,6 +30,6 @@ def choose_executor(jobs: int, cluster: str | None) -> WorkExecutor:
 
 
 def is_spelled_out(parameter: str) -> bool:
-    """Tell whether a parameter is on the command line, and not of a file or by default."""
+    """Return whether a parameter is on the command line, and not of a file or by default."""
     source = click.get_current_context().get_parameter_source(parameter)
     return source is ParameterSource.COMMANDLINE

@@ -74,7 +74,7 @@ def resume(
             if rest["workflow"] in (done["workflow"], None) and rest["project"] in (project, None):
                 target = format_target(rest["workflow"], rest["project"])
                 click.echo(f"still paused: {target}", err=True)
-        # Control planes of an older version do not tell.
+        # Control planes of an older version do not report it.
         verb = "resumed" if done.get("was_paused", True) else "not paused:"
         return _print(done, verb, as_json=as_json)
 

@@ -7,8 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from worker.sinks.terminal_text import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def print_stage(text: str) -> None:
@@ -26,6 +30,20 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], objec
     if not _is_shown():
         yield lambda: None
         return
+    bar = _bar(total)
+    # Its thread takes no Ctrl-C: what holds it back in the main thread would lose it there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        bar.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _bar(total: int | None) -> Progress:
+    # Imported late: most commands show no progress.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -52,21 +70,12 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], objec
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *counts, Throughput(""), *times)
     # Lines of the output go above the bar on a terminal. Elsewhere they must not: they would be
     # missing in the file or pipe that they are for.
-    bar = Progress(
+    return Progress(
         *columns,
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     )
-    # Its thread takes no Ctrl-C: what holds it back in the main thread would lose it there.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        bar.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
 
 
 def _is_shown() -> bool:

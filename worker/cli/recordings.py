@@ -20,8 +20,8 @@ from worker.replay.recording_lines import RecordingHeader, exchange_line
 from worker.sinks.terminal import log_line, step_line
 from worker.sinks.terminal_text import format_duration, one_line, printable
 from worker.util.json import dumps
-from worker.util.moments import utc_moment
 from worker.util.plural import count_of
+from worker.util.utc_time import utc_moment
 
 SECTIONS = {
     "Commands": (

@@ -130,17 +130,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         from worker.cli.autoinstall import install_missing
 
         install_missing(loaded, request.installs)
-    options = Options(
-        start=find_step(loaded, request.start, "--start-at"),
-        end=find_step(loaded, request.end, "--stop-after"),
-        only=find_step(loaded, request.only, "--only"),
-        limits=resolve_limits(loaded.options, request.limits),
-        credentials=read_credentials(request.credentials),
-        allow_hosts=request.allow_hosts,
-        allow_python=request.allow_python,
-        collections=parse_collections(request.collections),
-        fuel=request.fuel,
-    )
+    options = _options(loaded, request)
     state = _state(loaded, request, options.only or options.start)
     if isinstance(state, dict) and state.get("configuration"):
         print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
@@ -161,6 +151,20 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     elif output.final_state is None and not output.as_json and _watched(output):
         print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
     return _exit_code(result.status, problems)
+
+
+def _options(workflow: Workflow, request: RunInput) -> Options:
+    return Options(
+        start=find_step(workflow, request.start, "--start-at"),
+        end=find_step(workflow, request.end, "--stop-after"),
+        only=find_step(workflow, request.only, "--only"),
+        limits=resolve_limits(workflow.options, request.limits),
+        credentials=read_credentials(request.credentials),
+        allow_hosts=request.allow_hosts,
+        allow_python=request.allow_python,
+        collections=parse_collections(request.collections),
+        fuel=request.fuel,
+    )
 
 
 def _state(workflow: Workflow, request: RunInput, start: str) -> dict[str, Any]:

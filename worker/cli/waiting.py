@@ -42,7 +42,7 @@ async def _print_reason(client: Client, run_id: str) -> None:
 
 
 async def find_reason(client: Client, run: Mapping[str, Any]) -> str:
-    """Ask the control plane what a pending run waits for."""
+    """Query the control plane for what a pending run waits for."""
     pauses, workers = await allowed(client.pauses), await allowed(client.workers)
     return waiting_reason(run, pauses or (), workers, now_us())
 
@@ -61,7 +61,7 @@ def waiting_reason(
     workers: Sequence[Mapping[str, Any]] | None,
     now_us: int,
 ) -> str:
-    """Return why a pending run has not begun, as far as a client can tell."""
+    """Return why a pending run has not begun, as far as a client can see."""
     if run.get("worker"):
         return f"worker {printable(run['worker'])} has it and has not started it"
     if (run.get("not_before") or 0) > now_us:

@@ -1,4 +1,4 @@
-"""Names by which a job's source asks for the image with locales and time zones."""
+"""Names in a job's source that need the image with locales and time zones."""
 
 from __future__ import annotations
 

@@ -298,13 +298,7 @@ class Client:
     ) -> int:
         """Count the orders that :meth:`change_all` would cancel or retry."""
         request = msgspec.structs.replace(_bulk(action, query, dry_run=True), partial=True)
-        matching = 0
-        while True:
-            reply = _object(await self._request("bulk", request))
-            matching += int(reply["matching"])
-            if (place := reply["next"]) is None:
-                return matching
-            request = msgspec.structs.replace(request, **place)
+        return sum([int(part["matching"]) async for part in self._change_parts(request)])
 
     async def change_all(
         self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
@@ -313,13 +307,17 @@ class Client:
 
         Yield how many were ``changed`` and ``skipped`` (by reason) in each step.
         """
-        request = _bulk(action, query)
-        while True:
-            changed = _object(await self._request("bulk", request))
+        async for changed in self._change_parts(_bulk(action, query)):
             yield changed
-            if changed["next"] is None:
+
+    async def _change_parts(self, request: ops.BulkRequest) -> AsyncIterator[dict[str, Any]]:
+        """Send a request part after part, and yield the replies."""
+        while True:
+            reply = _object(await self._request("bulk", request))
+            yield reply
+            if reply["next"] is None:
                 return
-            request = msgspec.structs.replace(request, **changed["next"])
+            request = msgspec.structs.replace(request, **reply["next"])
 
     async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
         """List all orders that match, newest first, page by page."""

@@ -36,7 +36,7 @@ class Workloop(Struct, frozen=True):
 
 
 class ClaimRequest(Struct, frozen=True):
-    """A claim that is due: the number of its workloop, and how many runs it asks for."""
+    """A claim that is due: the number of its workloop, and for how many runs it is."""
 
     workloop: int
     demand: int

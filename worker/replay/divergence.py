@@ -102,7 +102,7 @@ def _divergence(kind: str, execution: Execution, message: str) -> Divergence:
 
 
 def _cause(replayed: Sequence[AnyEvent]) -> str:
-    """Tell how a run ended that is shorter than before: often it could not even begin."""
+    """Describe how a run ended that is shorter than before: often it could not even begin."""
     end = replayed[-1] if replayed else None
     if not isinstance(end, RunComplete) or end.error is None:
         return ""

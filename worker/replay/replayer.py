@@ -33,8 +33,6 @@ from worker.workflow.model import Language, Step, Workflow
 
 EXTERNAL_REASONS = ("cancel", "lost", "exception")
 """Reasons that a replay cannot reproduce: only what came before such an end is compared."""
-
-
 _OWN = ("worker", "fleet")
 """Origins of runs that this software executed: their steps run as they did."""
 
@@ -88,20 +86,7 @@ async def replay(
     input, events = _select(recording, recorded, part)
     script = _script(recording, played, recorded)
     header = recording.header
-    options = Options(
-        start=part.start or header.start,
-        end=part.end or header.end,
-        limits=header.limits,
-        credentials=header.credentials,
-        script=script,
-        # The token of the service is not recorded; the header that held it is masked there too.
-        collections=Collections(url=header.collections) if header.collections else None,
-        # Not the machine's clock: a step that reads the time must read the recorded time.
-        clock=ClockKind.VIRTUAL,
-        clock_start_us=recording.events[0].timestamp if recording.events else 0,
-        moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
-        fuel=fuel or cost_of_run(recording.events) is not None,
-    )
+    options = _options(recording, part, script, recorded, fuel=fuel)
     resolved, _ = configurations(played, header.credentials)
     secrets = collect_secrets(secret_configurations(played, resolved))
     host = ReplayHost(
@@ -128,6 +113,32 @@ async def replay(
         divergence=divergence,
         scripted=tuple(script),
         costs=cost_changes(costed, result.events),
+    )
+
+
+def _options(
+    recording: Recording,
+    part: ReplayPart,
+    script: Mapping[str, tuple[ScriptedStep, ...]],
+    recorded: Sequence[Execution],
+    *,
+    fuel: bool,
+) -> Options:
+    """Return the options of the recorded run, for a part of it."""
+    header = recording.header
+    return Options(
+        start=part.start or header.start,
+        end=part.end or header.end,
+        limits=header.limits,
+        credentials=header.credentials,
+        script=script,
+        # The token of the service is not recorded; the header that held it is masked there too.
+        collections=Collections(url=header.collections) if header.collections else None,
+        # Not the machine's clock: a step that reads the time must read the recorded time.
+        clock=ClockKind.VIRTUAL,
+        clock_start_us=recording.events[0].timestamp if recording.events else 0,
+        moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
+        fuel=fuel or cost_of_run(recording.events) is not None,
     )
 
 

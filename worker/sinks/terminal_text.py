@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator
 
 from worker.errors import PlanError
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML

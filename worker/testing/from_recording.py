@@ -17,7 +17,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.case_text import dump_cases
 from worker.util.json import dump_indented
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 from worker.util.whole_files import write_whole
 from worker.workflow.save import fingerprint
 

@@ -10,17 +10,6 @@ from worker.util.units import SECONDS, parse_quantity
 MOMENT = "a duration such as 10m, or a time such as 2027-01-31T08:00Z"
 """The accepted texts, for messages."""
 _MAX_DURATION_S = 10**9
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_US, _LAST_US = (
-    (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-    for moment in (datetime.min, datetime.max)
-)
-
-
-def utc_moment(time_us: int) -> datetime:
-    """Convert microseconds since the epoch; a time beyond the years 1 to 9999 is the nearest."""
-    # Clocks, journals and recordings of others may hold any integer.
-    return _EPOCH + timedelta(microseconds=max(_FIRST_US, min(_LAST_US, time_us)))
 
 
 def parse_moment(text: str, direction: int) -> datetime | None:

@@ -25,7 +25,7 @@ from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 from worker.fleet.messaging.worker_protocol import FROM_WORKERS
 from worker.sinks.terminal_text import format_time
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 from worker.view.dashboard.templating import day
 
 INT64 = 2**63

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.errors import UsageError
 from worker.fleet.messaging.worker_protocol import NameRefusal
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 
 REPEAT_BIRTH_S = 1.0
 GRANTED_AFTER_S = 3.0

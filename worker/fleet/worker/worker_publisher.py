@@ -122,7 +122,7 @@ class WorkerPublisher:
 
     def beat(self, leases: Sequence[Lease]) -> None:
         """Renew leases."""
-        # Without leases too: the control plane shows by it when it heard of the worker last.
+        # Without leases too: by it the control plane shows the last contact with the worker.
         for part in _in_messages(leases) or [[]]:
             self.publish("beat", Heartbeat(incarnation=self._id, leases=part))
 

@@ -34,7 +34,7 @@ class Hub:
         self.responds = True
 
     async def check_control_plane(self) -> None:
-        """Ask the control plane for a sign of life until cancelled, while pages are open."""
+        """Check by requests that the control plane runs, until cancelled, while pages are open."""
         while True:
             if self._listeners:
                 self._set_responds(await self._has_response())

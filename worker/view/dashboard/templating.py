@@ -10,7 +10,7 @@ import jinja2
 from worker.core.status import STATUSES, Status
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
 from worker.util.machine_clock import now_us
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 from worker.version import VERSION
 
 

@@ -9,7 +9,7 @@ from worker.core.events import RunComplete, RunLog, StepComplete, cost_of
 from worker.core.status import STATUSES, Status
 from worker.sinks.run_summary import summarize
 from worker.sinks.terminal_text import format_cost, format_duration, one_line
-from worker.util.moments import utc_moment
+from worker.util.utc_time import utc_moment
 from worker.view.graph.drawing import Annotations
 from worker.view.graph.text import shorten
 from worker.view.report.dataclips import EmbeddedDataclips

@@ -1,4 +1,4 @@
-"""Headers and properties that must not reach an order: what they prove is for the door alone."""
+"""Headers and properties that must not reach an order: what they prove is for the trigger alone."""
 
 from __future__ import annotations
 
