@@ -10,6 +10,8 @@ from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 from worker.util.machine_clock import random_hex
 
 REPEAT_CLAIM_S = 2.0
+GROWTH_S = 0.1
+"""How long a pending claim may be for fewer runs than slots are free, but for over half of them."""
 MAX_DEMAND = 1000
 
 
@@ -33,10 +35,16 @@ class ClaimDemand:
             return self._next(demand, now)
         # A pending claim is never reduced: the control plane may be answering it right now.
         demand = max(demand, self._claim.demand)
-        is_late = now - self._claimed_at > REPEAT_CLAIM_S
-        if not is_late and demand == self._claim.demand:
-            return None
-        return self._next(demand, now, repeated=is_late)
+        waited_s = now - self._claimed_at
+        if waited_s > REPEAT_CLAIM_S:
+            return self._next(demand, now, repeated=True)
+        return self._next(demand, now) if self._has_grown(demand, waited_s) else None
+
+    def _has_grown(self, demand: int, waited_s: float) -> bool:
+        # Not with each run that ends: all control planes receive each claim, and handle it in a
+        # transaction.
+        claimed = 0 if self._claim is None else self._claim.demand
+        return demand >= 2 * claimed or (demand > claimed and waited_s > GROWTH_S)
 
     def withdraw(self, now: float) -> Claim | None:
         """Return the claim that ends the demand; ``None`` where nothing is claimed."""
