@@ -152,6 +152,7 @@ RECURSIONS = {
     "class": "class A { constructor() { new B() } } class B extends A {} new A()",
     "generator": "function* g() { yield* g() } [...g()]",
     "reviver": "function f() { JSON.parse('[1]', f) } f()",
+    "reviver of a circle": "JSON.parse('[1, 2]', function (k, v) { this[1] = this; return v })",
     "flat": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; a.flat(Infinity)",
     "join": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; a.join()",
     "parse": "JSON.parse('['.repeat(1000000))",
@@ -172,6 +173,23 @@ RECURSIONS = {
     "sets": "new RegExp('['.repeat(50000), 'v')",
     "eval": "globalThis.f = () => (0, eval)('f()'); f()",
 }  # fmt: skip
+
+
+# What reaches through each proxy of a chain: each of these has functions of its own.
+THROUGH_PROXIES = (
+    "o.x", "o.x = 1", "'x' in o", "delete o.x", "Object.keys(o)", "Object.getPrototypeOf(o)",
+    "Object.setPrototypeOf(o, null)", "Object.freeze(o)", "Object.preventExtensions(o)",
+    "Object.isExtensible(o)", "Object.getOwnPropertyDescriptor(o, 'x')",
+    "Object.defineProperty(o, 'x', {value: 1})", "o instanceof Object", "JSON.stringify(o)",
+)  # fmt: skip
+RECURSIONS |= {
+    f"proxies: {source}": f"let o = {{}}; for (let i = 0; i < 20000; i++) o = new Proxy(o, {{}}); {source}"
+    for source in THROUGH_PROXIES
+}
+RECURSIONS |= {
+    f"own prototype: {source}": f"const o = {{}}; Object.setPrototypeOf(o, new Proxy(o, {{}})); {source}"
+    for source in ("o.x", "o.x = 1", "'x' in o")
+}
 
 
 def outcome(instance: Instance, source: str) -> object:
