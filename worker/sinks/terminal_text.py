@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator
 
 from worker.errors import PlanError
-from worker.util.utc_time import utc_moment
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
@@ -108,4 +107,7 @@ def format_time_of_day(timestamp_us: int) -> str:
 
 def format_time(timestamp_us: int) -> str:
     """Format microseconds since the epoch as a date and time, with its zone: UTC."""
+    # Imported late: every command imports this module, and few print times.
+    from worker.util.utc_time import utc_moment
+
     return utc_moment(timestamp_us).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""Times of events in the calendar. Apart, as every command imports it: it needs nothing else."""
+"""Times of events in the calendar: microseconds since the epoch as dates."""
 
 from __future__ import annotations
 
