@@ -107,7 +107,7 @@ def test_the_help_of_the_command_imports_no_command() -> None:
     assert set(done.stdout.split()) == {
         "worker.cli", "worker.cli.entry", "worker.cli.main", "worker.cli.groups", "worker.cli.renamed",
         "worker.errors", "worker.sinks", "worker.sinks.terminal_text", "worker.version",
-        "worker.util", "worker.util.lazy_exports", "worker.util.utc_time",
+        "worker.util", "worker.util.lazy_exports",
     }  # fmt: skip
 
 
