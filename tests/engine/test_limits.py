@@ -190,6 +190,15 @@ RECURSIONS |= {
     f"own prototype: {source}": f"const o = {{}}; Object.setPrototypeOf(o, new Proxy(o, {{}})); {source}"
     for source in ("o.x", "o.x = 1", "'x' in o")
 }
+RECURSIONS |= {
+    f"iterators: {call}": f"let i = [1].values(); for (let n = 0; n < 20000; n++) i = i.{call}; [...i]"
+    for call in ("map(x => x)", "filter(x => 1)", "flatMap(x => [x])", "take(5)", "drop(0)")
+}
+RECURSIONS["iterators: concat"] = (
+    "let i = [1].values(); for (let n = 0; n < 20000; n++) i = Iterator.concat(i); [...i]"
+)
+BOUND = "let f = function () {}; for (let i = 0; i < 20000; i++) { f = f.bind(null); Object.defineProperty(f, 'name', {value: ''}) }"
+RECURSIONS |= {f"bound: {call}": f"{BOUND} {call}" for call in ("f()", "new f()")}
 
 
 def outcome(instance: Instance, source: str) -> object:
