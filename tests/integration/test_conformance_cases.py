@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.command import call_worker
 from tests.support.fleets import fleet, needs_mosquitto
+from worker.fleet.control import message_batch
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
@@ -70,13 +71,10 @@ def test_our_control_plane_passes_all_cases_on_frozen_time() -> None:
 
 @pytest.mark.slow
 def test_a_control_plane_with_a_defect_fails_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.fleet.control import worker_messages
-
     def forgetful(uow: Any, worker: str, heartbeat: Heartbeat) -> None:
         """Renew nothing."""
 
-    monkeypatch.setitem(MessageProcessor._handle.__globals__["_WORKER_HANDLERS"], "beat", forgetful)
-    assert worker_messages.heartbeat is not forgetful
+    monkeypatch.setitem(message_batch._WORKER_HANDLERS, "beat", forgetful)
     failures = failures_of_a_plane("lease-renewed", "beat-without-lease", "order-accepted")
     assert failures.keys() == {"lease-renewed", "beat-without-lease"}
 

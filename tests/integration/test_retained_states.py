@@ -15,7 +15,7 @@ from tests.support.control_plane_harness import (
     decode_outgoing,
 )
 from worker.fleet.client import Client
-from worker.fleet.control import message_processor, retained_check, service
+from worker.fleet.control import retained_check, service, state_publication
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.republication import MAX_UNSENT
 from worker.fleet.control.retained_check import RetainedCheck
@@ -45,7 +45,7 @@ def test_a_broker_is_checked_after_each_reconnect() -> None:
 def test_states_are_collected_in_pages(
     harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_processor, "STATES_PAGE", 2)
+    monkeypatch.setattr(state_publication, "STATES_PAGE", 2)
     harness.restart(settings=Settings(state_expiry_s=3600))
     harness.ended("old")
     harness.pass_time(4000)
@@ -92,7 +92,7 @@ async def test_the_states_come_back_after_a_restart_of_the_broker(
 async def test_requests_are_answered_while_states_wait_for_room_at_the_broker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_processor, "STATES_PAGE", 2)
+    monkeypatch.setattr(state_publication, "STATES_PAGE", 2)
     monkeypatch.setattr(service, "PAGE_INTERVAL_S", 0.0)
     broker, store = LocalBroker(), Store("sqlite://")
     store.migrate()

@@ -22,6 +22,7 @@ from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import LeaseCheck, StartConfirmed
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.queue import ProjectQueue, QueuePlace
+from worker.fleet.control.state_publication import StatePublication
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Outgoing, UnitOfWork
 from worker.fleet.messaging.state_messages import Alert
@@ -199,7 +200,7 @@ def expiry_after_a_reconnect(patch: pytest.MonkeyPatch) -> None:
 
 
 def states_lost_with_a_process(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MessageProcessor, "_collect_states", lambda self, uow, since_us: None)
+    patch.setattr(StatePublication, "collect", lambda self, uow, since_us: None)
 
 
 def start_confirmed_again(patch: pytest.MonkeyPatch) -> None:

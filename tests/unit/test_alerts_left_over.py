@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.control_plane_harness import TOPICS, ControlPlaneHarness
 from tests.support.dashboard_fleet import DiscardingLog
-from worker.fleet.control import alerts, message_processor, publication, service
+from worker.fleet.control import alerts, publication, service, state_publication
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.messaging import messages as wire
@@ -22,7 +22,7 @@ LOG: Any = DiscardingLog()
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (alerts, message_processor, publication):
+    for module in (alerts, state_publication, publication):
         monkeypatch.setattr(module, "MAX_WAITING", 2)
     monkeypatch.setattr(service, "TICK_S", 0.001)
 

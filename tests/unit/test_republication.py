@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.control_plane_harness import ControlPlaneHarness, decode_outgoing
 from tests.support.databases import memory_store
-from worker.fleet.control import message_processor
+from worker.fleet.control import state_publication
 from worker.fleet.control.republication import FIRST, Republication
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
@@ -19,7 +19,7 @@ ALL = [f"o{number}" for number in range(ORDERS)]
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(message_processor, "STATES_PAGE", PAGE)
+    monkeypatch.setattr(state_publication, "STATES_PAGE", PAGE)
 
 
 @pytest.fixture

@@ -7,43 +7,32 @@ because workers repeat them.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
 from sqlalchemy import Connection
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.control import worker_messages
-from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
-from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
-from worker.fleet.control.client_queries import POSTPONABLE, READING
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
-from worker.fleet.control.entities import RunRecord
 from worker.fleet.control.erasure import forget_by_policy
 from worker.fleet.control.housekeeping import Housekeeping
 from worker.fleet.control.idle_check import is_any_due
-from worker.fleet.control.inbound import (
-    InboundMessage,
-    MessageParser,
-    order_ids_of,
-    run_ids_of,
-)
+from worker.fleet.control.inbound import MessageParser
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Expired
+from worker.fleet.control.message_batch import handle_all, is_query
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.republication import FIRST, STATES_PAGE, Place, Republication
 from worker.fleet.control.run_assignment import assign_runs, waiting_projects
 from worker.fleet.control.run_content_cache import RunContentCache
+from worker.fleet.control.state_publication import StatePublication, collect_alerts
 from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.control.timed_work import KnownDefects, TimedWork
+from worker.fleet.control.timed_work import KnownDefects, TimedWork, text_of
 from worker.fleet.control.triggers.cron import CronFiring, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter
 from worker.fleet.control.triggers.deploying import DeploymentRules, check_registry
@@ -55,29 +44,14 @@ from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
     PendingClaim,
-    RequestError,
     Settings,
     UnitOfWork,
 )
 from worker.fleet.control.workflow_registry import VersionCache, WorkflowRegistry
-from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
-from worker.fleet.messaging.client_messages import Failure, Reply
-from worker.fleet.messaging.content import chunks_of
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.messaging.worker_protocol import Heartbeat
 from worker.util.machine_clock import random_hex
 
-_WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
-    "status": worker_messages.presence,
-    "claim": worker_messages.claim,
-    "start": worker_messages.start,
-    "reports": worker_messages.reports,
-    "beat": worker_messages.heartbeat,
-    "release": worker_messages.release,
-    "fetch": worker_messages.fetch,
-    "chunk": worker_messages.chunk,
-}
 T = TypeVar("T")
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
@@ -123,9 +97,8 @@ class MessageProcessor:
         self._defects = KnownDefects()
         self._housekeeping = Housekeeping()
         self._turn = QueueTurn()
-        self._checkpoint = Checkpoint()
         self._last_echo_us = self._echoed_us = 0
-        self._republication = Republication()
+        self._states = StatePublication()
 
     def limit_messages(self, max_bytes: int) -> None:
         """Publish no message that is larger than ``max_bytes``."""
@@ -149,10 +122,10 @@ class MessageProcessor:
         Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
         # Queries have a transaction of their own: rows that others wait for are locked no longer.
-        queries = [message for message in messages if _is_query(message)]
+        queries = [message for message in messages if is_query(message)]
         if not queries or len(queries) == len(messages):
             return self._process_together(messages, now_us)
-        changes = [message for message in messages if not _is_query(message)]
+        changes = [message for message in messages if not is_query(message)]
         results = self._process_together(changes, now_us)
         results.extend(self._process_together(queries, now_us))
         return results
@@ -188,17 +161,7 @@ class MessageProcessor:
         self, uow: UnitOfWork, messages: Sequence[Message], *, assigns: bool = True
     ) -> None:
         batch = [parsed for message in messages if (parsed := self._parser.parse(message))]
-        _prefetch(uow, batch)
-        for inbound in batch:
-            uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
-            try:
-                if uow.queries.is_spent and inbound.method in POSTPONABLE:
-                    _postpone(uow, inbound)
-                else:
-                    self._handle(uow, inbound)
-            except MessageRefused as refusal:
-                uow.refuse(refusal)
-        uow.outgoing.postponed = uow.queries.postponed
+        handle_all(uow, batch, self._requests)
         self._follow_up(uow)
         if assigns:
             self._assign_runs(uow)
@@ -249,7 +212,7 @@ class MessageProcessor:
         return True
 
     def _is_due_by_clock(self, now_us: int) -> bool:
-        return self._checkpoint.is_due(now_us) or self._housekeeping.is_due(now_us)
+        return self._states.checkpoint.is_due(now_us) or self._housekeeping.is_due(now_us)
 
     def fire(
         self, items: Sequence[Firing | DeadLetter], now_us: int
@@ -324,11 +287,11 @@ class MessageProcessor:
 
     def _in_store(self, now_us: int, work: Callable[[UnitOfWork], None]) -> Outgoing:
         """Do work in a transaction. Return what it publishes."""
-        self._checkpoint.start(now_us)
+        self._states.checkpoint.start(now_us)
 
         def attempt(transaction: Transaction) -> UnitOfWork:
             uow = self._unit_of_work(transaction, now_us)
-            self._checkpoint.keep(uow)
+            self._states.checkpoint.keep(uow)
             work(uow)
             return uow
 
@@ -442,18 +405,18 @@ class MessageProcessor:
                 if firing.exclude(error):
                     continue
                 self._defects.add(name, now_us)
-                return Outgoing(defects={name: _text_of(error)})
+                return Outgoing(defects={name: text_of(error)})
 
     def _publish_anew(self, uow: UnitOfWork, last_us: int) -> None:
         """Publish what may have been committed without being published, or not in its order."""
         if self._leases_restart:
             uow.transaction.cap_leases(uow.lease_end)
         if self._unsure_since_us is not None:
-            self._collect_states(uow, self._unsure_since_us)
+            self._states.collect(uow, self._unsure_since_us)
         elif self._leases_restart and self._settings.shared:
             # What was committed before the pause may have been published after it, behind newer
             # states of other control planes.
-            self._publish_since(uow, last_us)
+            self._states.publish_since(uow, last_us)
         # Where this part is left out for a defect, it is due until it was done.
         uow.outgoing.when_committed.append(self._set_sure)
 
@@ -468,75 +431,31 @@ class MessageProcessor:
     def _reconnect(self, uow: UnitOfWork) -> None:
         # The clock may have been set back since: a lease must not last longer for that.
         uow.transaction.cap_leases(uow.lease_end)
-        self._collect_states(uow, self._checkpoint.begin(uow))
-
-    def _collect_states(self, uow: UnitOfWork, since_us: int) -> None:
-        """Publish the states that may have changed since a time, and the alerts that are open."""
-        self._publish_since(uow, since_us)
-        self._collect_alerts(uow)
-
-    def _collect_alerts(self, uow: UnitOfWork, channel: str = "") -> None:
-        # One more than can wait, so that the dispatcher knows of the others.
-        for run, channels in uow.transaction.unnotified(MAX_WAITING + 1, channel):
-            try:
-                uow.alert(run)
-            except Exception as error:
-                uow.outgoing.defects[f"alert {run.id}"] = _text_of(error)
-            uow.outgoing.delivered[run.id] = channels
-
-    def _publish_since(self, uow: UnitOfWork, since_us: int) -> None:
-        """Publish the first states since a time; the others follow in pages."""
-        # Earlier than that by what other control planes' clocks may differ.
-        since_us = min(since_us, uow.now_us) - CHECKPOINT_INTERVAL_US
-        if self._publish_page(uow, (since_us, "")):
-            uow.outgoing.when_committed.append(lambda: self._checkpoint.stay_behind(since_us))
-
-    def _publish_page(self, uow: UnitOfWork, after: Place) -> bool:
-        """Publish a page of the states that a broker retains. Return whether there are others."""
-        horizon_us = uow.now_us - self._settings.state_expiry_s * 1_000_000
-        runs = uow.transaction.retained_runs(after, horizon_us, STATES_PAGE)
-        self._publish_states(uow, runs)
-        end = (runs[-1].changed, runs[-1].id) if len(runs) >= STATES_PAGE else None
-        published = functools.partial(self._republication.published, after, end)
-        uow.outgoing.when_committed.append(published)
-        return end is not None
-
-    def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
-        uow.transaction.load_orders(run.order_id for run in runs)
-        for run in runs:
-            order = uow.transaction.order(run.order_id)
-            # A control plane could never connect again for the one state that cannot be published.
-            try:
-                uow.publish_run_state(run)
-                if order is not None and order.last_run == run.id:
-                    uow.publish_order_state(order)
-            except Exception as error:
-                uow.outgoing.defects[f"state {run.id}"] = _text_of(error)
+        self._states.collect(uow, self._states.checkpoint.begin(uow))
 
     def publish_all_again(self) -> None:
         """Publish all states again that a broker retains, in pages."""
-        self._republication.request(FIRST)
-        self._checkpoint.stay_behind(0)
+        self._states.request_all()
 
     @property
     def has_unpublished(self) -> bool:
         """Whether there are states to publish again."""
-        return self._republication.after is not None
+        return self._states.next_place is not None
 
     def next_states(self, now_us: int) -> Outgoing:
         """Collect the next page of the states that are to be published again."""
-        after = self._republication.after
+        after = self._states.next_place
         if after is None:
             return Outgoing()
 
         def publish(uow: UnitOfWork) -> None:
-            self._publish_page(uow, after)
+            self._states.publish_page(uow, after)
 
         return _committed(self._in_store(now_us, publish))
 
     def open_alerts(self, channel: str, now_us: int) -> Outgoing:
         """Collect the oldest alerts that a channel has not delivered."""
-        return self._in_store(now_us, lambda uow: self._collect_alerts(uow, channel))
+        return self._in_store(now_us, lambda uow: collect_alerts(uow, channel))
 
     def survey(self, now_us: int) -> Survey:
         """Count the queue and the workers."""
@@ -576,53 +495,6 @@ class MessageProcessor:
             self._versions,
         )
 
-    # --- messages ---------------------------------------------------------------------------------
-
-    def _handle(self, uow: UnitOfWork, inbound: InboundMessage) -> None:
-        if inbound.method:
-            self._handle_request(uow, inbound)
-        elif inbound.refusal is not None:
-            if inbound.channel == "reports":
-                reason = f"{inbound.refusal.kind}: {inbound.refusal.message}"
-                payload = inbound.message.payload
-                worker_messages.unreadable_reports(uow, inbound.worker, payload, reason)
-            raise inbound.refusal
-        else:
-            _WORKER_HANDLERS[inbound.channel](uow, inbound.worker, inbound.content)
-
-    def _handle_request(self, uow: UnitOfWork, inbound: InboundMessage) -> None:
-        try:
-            if inbound.refusal is not None:
-                raise inbound.refusal
-            uow.request_id, uow.reply_to = inbound.request_id, inbound.message.reply_to
-            is_reading = inbound.method in READING
-            with uow.transaction.reading() if is_reading else contextlib.nullcontext():
-                result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
-            encoded = wire.encode(result)
-            uow.queries.add_reply(len(encoded))
-            reply = Reply(ok=msgspec.Raw(encoded))
-        except RequestError as error:
-            reply = _failure(error.code, error.message)
-        except MessageRefused as refusal:
-            uow.refuse(refusal)
-            code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
-            reply = _failure(code, refusal.message)
-        message = inbound.message
-        if not message.reply_to:
-            # Nobody waits for the failure, so it is recorded as a refusal of the message.
-            if reply.error is not None and inbound.refusal is None:
-                uow.refuse(MessageRefused(reply.error.code, reply.error.message))
-            return
-        for part in _replies(reply, uow.settings.max_message_bytes):
-            uow.outgoing.messages.append(
-                Message(
-                    topic=message.reply_to,
-                    payload=wire.encode(part),
-                    correlation=message.correlation,
-                    bulk=part.chunk is not None,
-                )
-            )
-
     # --- time -------------------------------------------------------------------------------------
 
     def _expired_runs(self, uow: UnitOfWork) -> list[str]:
@@ -652,14 +524,8 @@ class MessageProcessor:
 
     def _advance_checkpoint(self, uow: UnitOfWork) -> None:
         # What a commit of unknown outcome has changed is published by this tick: it is later.
-        if self._connected_since_us is None or self._unsure_since_us is not None:
-            return
-        after = self._republication.after
-        since_us = self._checkpoint.advance(
-            uow, None if after is None else after[0], self._echoed_us
-        )
-        if since_us is not None:
-            self._collect_states(uow, since_us)
+        if self._connected_since_us is not None and self._unsure_since_us is None:
+            self._states.advance(uow, self._echoed_us)
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -684,38 +550,6 @@ def _committed(outgoing: Outgoing) -> Outgoing:
     return outgoing
 
 
-def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
-    """Read the rows that a batch refers to, in one query per table."""
-    transaction = uow.transaction
-    queries = [inbound for inbound in batch if inbound.method in READING]
-    batch = [inbound for inbound in batch if inbound.method not in READING]
-    transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
-    # The renewal of a lease concerns no order.
-    changing = {id for inbound in batch if not _is_heartbeat(inbound) for id in run_ids_of(inbound)}
-    of_runs = {run.order_id for run in transaction.known_runs() if run.id in changing}
-    transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
-    run_ids = {id for inbound in queries for id in run_ids_of(inbound)}
-    with transaction.reading():
-        transaction.load_runs(run_ids)
-        runs = [run for id in run_ids if (run := transaction.run(id)) is not None]
-        transaction.load_orders(run.order_id for run in runs)
-
-
-def _postpone(uow: UnitOfWork, inbound: InboundMessage) -> None:
-    """Let a query wait for the next batch. Raises :class:`MessageRefused` where many wait."""
-    if not uow.queries.postpone(inbound.message):
-        raise MessageRefused("busy", "more queries than can wait: the client sends it again")
-
-
-def _is_query(message: Message) -> bool:
-    _, _, method = message.topic.partition("/requests/")
-    return method.partition("/")[0] in READING
-
-
-def _is_heartbeat(inbound: InboundMessage) -> bool:
-    return isinstance(inbound.content, Heartbeat)
-
-
 def _expire(uow: UnitOfWork, run_id: str) -> None:
     run = uow.transaction.run(run_id)
     # A run that another control plane had locked may be renewed by now.
@@ -724,20 +558,5 @@ def _expire(uow: UnitOfWork, run_id: str) -> None:
         uow.outgoing.expired.append(run)
 
 
-def _replies(reply: Reply, max_bytes: int) -> Iterable[Reply]:
-    """Return a reply, or the replies with its chunks where it is too large for a message."""
-    if len(wire.encode(reply)) <= max_bytes:
-        return [reply]
-    return [Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
-
-
 def _defect(error: Exception, topic: str) -> MessageRefused:
-    return MessageRefused("defect", _text_of(error), topic)
-
-
-def _text_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
-
-
-def _failure(code: str, message: str) -> Reply:
-    return Reply(error=Failure(code=code, message=message))
+    return MessageRefused("defect", text_of(error), topic)

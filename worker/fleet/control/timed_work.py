@@ -60,3 +60,8 @@ class TimedWork:
             return []
         items = [""] if self.items is None else self.items(uow)
         return [item for item in items if not defects.covers(self.named(item))]
+
+
+def text_of(error: Exception) -> str:
+    """Return the text of a defect, for logs and refusals."""
+    return f"{type(error).__name__}: {error}"[:500]
