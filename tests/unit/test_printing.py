@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from worker.cli.fleet_alerts import open_alerts
 from worker.cli.main import cli
+from worker.cli.printing import print_run
 from worker.cli.retry import new_run
 from worker.cli.short_ids import find_id, find_order_id
 from worker.cli.workers import _line
@@ -81,3 +82,14 @@ async def test_an_unknown_id_names_the_one_that_was_meant(find: Any) -> None:
 def test_a_part_of_a_command_suggests_it(words: str, hint: str) -> None:
     result = CliRunner().invoke(cli, words.split())
     assert f"unknown command '{words.split()[-1]}'; did you mean '{hint}'?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("run_id", "end"), [("bad1-1", "default/bad"), ("8fdc", ", of order bad1")]
+)
+def test_a_later_run_names_its_order(
+    capsys: pytest.CaptureFixture[str], run_id: str, end: str
+) -> None:
+    run = {"run_id": run_id, "order_id": "bad1", "status": "failed", "created": 0, "attempt": 1}
+    print_run({**run, "project": "default", "workflow": "bad"}, as_json=False)
+    assert capsys.readouterr().out.rstrip().endswith(end)

@@ -124,9 +124,11 @@ def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
         return
     at = f" on {run['worker']}" if run.get("worker") else ""
     again = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
-    print(
-        f"{_status(run)}  {run['run_id']}  {format_time(run['created'])}  {_where(run)}{at}{again}"
-    )
+    order = str(run.get("order_id") or "")
+    # The first run of an order is named after it, and later ones are not.
+    of = "" if run["run_id"].startswith(order) else f", of order {printable(order)}"
+    where = f"{_where(run)}{at}{again}{of}"
+    print(f"{_status(run)}  {run['run_id']}  {format_time(run['created'])}  {where}")
     if run["status"] == "pending" and (run.get("not_before") or 0) > now_us():
         print(f"    not before {format_time(run['not_before'])}")
     if run.get("error_type") or run.get("error_message"):
