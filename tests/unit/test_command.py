@@ -355,3 +355,20 @@ async def test_a_list_that_is_cut_names_how_many_match(
     assert capsys.readouterr().err == expected
     await print_remaining(client, OrderQuery(limit=1234), 1234, "runs")
     assert capsys.readouterr().err == ""
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+NUMBERS: dict[str, Any] = {
+    f"{path} {parameter.opts[0]}": parameter.type
+    for path, command in COMMANDS.items()
+    for parameter in command.params
+    if isinstance(parameter.type, click.FloatRange | click.types.IntParamType)
+}
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+def test_a_number_beyond_all_use_is_refused_with_the_upper_end(option: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"expected .* (up )?to [\d,]+.*, found '1e300'"):
+        NUMBERS[option].convert("1e300", None, None)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @option("--disconnect-grace", type=DURATION, default=1.7, show_default=True, metavar="SECONDS",
         deprecated_names=["--grace"],
         help="Time that a worker has to reconnect before it has lost its runs.")  # fmt: skip
-@option("--retain-days", type=NumberRange(min=0), default=0.0, metavar="DAYS",
+@option("--retain-days", type=NumberRange(min=0, max=36_500), default=0.0, metavar="DAYS",
         deprecated_names=["--keep"],
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
 @option("--payload-limit", type=SIZE, default=32.0, show_default=True, metavar="MB",

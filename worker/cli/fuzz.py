@@ -57,7 +57,7 @@ _TIMEOUT_S = 5.0
 @option("--seconds", type=POSITIVE, default=30.0, show_default=True, metavar="N",
         help="Try inputs for this time.")  # fmt: skip
 @option("--inputs", type=WholeNumberRange(min=1), metavar="N", help="Try at most N inputs.")
-@option("--seed", type=int, default=0, show_default=True, metavar="N",
+@option("--seed", type=WholeNumberRange(min=0), default=0, show_default=True, metavar="N",
         help="Another seed gives other inputs.")  # fmt: skip
 @jobs
 @write_cases(help="Write the inputs to FILE as cases for worker test.")

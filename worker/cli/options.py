@@ -343,7 +343,7 @@ max_limits = options(
 # --- output ---------------------------------------------------------------------------------------
 
 as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-jobs = option("--jobs", "-j", type=WholeNumberRange(min=1), default=usable_cores, metavar="N",
+jobs = option("--jobs", "-j", type=WholeNumberRange(1, 1_000), default=usable_cores, metavar="N",
               help="How many run at once; 1 is one after the other.  "
                    "[default: one for each usable core]")  # fmt: skip
 

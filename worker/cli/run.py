@@ -72,7 +72,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
              "succeed, in DIR.  [default of DIR: recordings]")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
-@option("--flaky", type=WholeNumberRange(min=1), metavar="N",
+@option("--flaky", type=WholeNumberRange(min=1, max=1_000), metavar="N",
         help="Run it N times more at other times, with other random numbers and with other delays "
              "of its replies, and show what differs.")  # fmt: skip
 @option("--cache-steps", is_flag=True,
