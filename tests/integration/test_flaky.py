@@ -57,7 +57,7 @@ def test_an_expectation_that_chance_decides_fails(tmp_path: Path) -> None:
     done = call_worker("test", file, "--flaky", "9")
     assert done.returncode == 1
     assert f"✗ first\n    with {cause}" in done.stdout
-    assert "1 of 1 cases fail" in done.stdout
+    assert "1 of 1 case fails" in done.stdout
 
 
 @pytest.mark.slow

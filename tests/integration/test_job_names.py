@@ -118,7 +118,7 @@ def test_an_error_of_a_global_function_has_no_place() -> None:
     [
         ("import { jam } from '@openfn/language-common';\nfn((s) => s);", ("SyntaxError", 1)),
         ("fn((s) => s);\nimport x from 'left-pad';", ("ImportError", 2)),
-        ("fn((s) => {\n  await s.x;\n});", ("SyntaxError", None)),
+        ("fn((s) => {\n  await s.x;\n});", ("SyntaxError", 2)),
     ],
 )
 def test_an_error_before_the_first_operation_names_its_line(

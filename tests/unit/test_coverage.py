@@ -165,7 +165,7 @@ def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
 def test_coverage_is_drawn_on_the_graph(tmp_path: Path) -> None:
     marks = marks_of(WORKFLOW, measure(WORKFLOW, [run(d=1)]))
     assert (marks.steps["a"].style, marks.steps["a"].badge) == ("partly", "✓·")
-    assert marks.steps["a"].note == "succeeded 1 times, failed 0 times"
+    assert marks.steps["a"].note == "succeeded 1 time, failed 0 times"
     assert marks.edges["a->e"].style == "covered" and marks.edges["a->c"].badge == "·✗"
     assert marks.steps["c"].style == "missed" and "t" not in marks.steps
     target = tmp_path / "coverage.svg"

@@ -182,7 +182,7 @@ def test_a_graph_that_is_too_large_leaves_the_rest() -> None:
     script.complete(script.start("s0"), "s0")
     script.end()
     text = page_of(script.source(Workflow(name="crowd", steps=crowd)))
-    assert "<svg" not in text and "The graph is too large to draw: 3001 steps" in text
+    assert "<svg" not in text and "The graph is too large to draw: 3,001 steps" in text
 
 
 # --- the command ----------------------------------------------------------------------------------

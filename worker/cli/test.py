@@ -152,7 +152,7 @@ def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
     print()
     failing = report_flaky_cases(cases, count, jobs)
     print(
-        f"{failing} of {count_of(len(cases), 'case')} fail under "
+        f"{failing} of {count_of(len(cases), 'case')} fail{'s' if failing == 1 else ''} under "
         f"{count_of(count, 'variation')} of each kind"
     )
     return failing > 0
