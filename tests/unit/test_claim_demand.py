@@ -36,3 +36,20 @@ def test_after_a_response_what_is_free_is_claimed_at_once() -> None:
     assert demand.answer(Assignment(claim_id=first.claim_id, runs=[]))
     second = demand.due(1, 0.02)
     assert second is not None and second.demand == 1 and second.claim_id != first.claim_id
+
+
+def test_growth_does_not_delay_the_repetition() -> None:
+    """Tries to leave slots free: only a repeated claim is answered where a response was lost."""
+    demand = ClaimDemand("i")
+    step_s = REPEAT_CLAIM_S / 4
+    claims = [demand.due(4 + step, step * step_s) for step in range(6)]
+    assert [claim is not None and claim.repeated for claim in claims] == [False] * 5 + [True]
+    assert len({claim.claim_id for claim in claims if claim is not None}) == 1
+
+
+def test_a_response_that_may_be_lost_is_requested_at_once() -> None:
+    demand = ClaimDemand("i")
+    assert demand.due(4, 0.0) is not None
+    demand.repeat()
+    again = demand.due(4, 0.01)
+    assert again is not None and again.repeated

@@ -6,6 +6,8 @@ same runs again.
 
 from __future__ import annotations
 
+import math
+
 from worker.fleet.messaging.worker_protocol import PROTOCOL, Assignment, Claim
 from worker.util.machine_clock import random_hex
 
@@ -24,7 +26,10 @@ class ClaimDemand:
     def __init__(self, incarnation: str) -> None:
         self._incarnation = incarnation
         self._claim: Claim | None = None
-        self._claimed_at = 0.0
+        self._sent_at = -math.inf
+        # Of the first transmission or the last repetition: a claim that grows again and again is
+        # late too, and only a repetition is answered where the response was lost.
+        self._awaited_since = -math.inf
 
     def due(self, free: int, now: float) -> Claim | None:
         """Return the claim to send now for ``free`` slots; ``None`` where none is due."""
@@ -35,15 +40,15 @@ class ClaimDemand:
             return self._next(demand, now)
         # A pending claim is never reduced: the control plane may be answering it right now.
         demand = max(demand, self._claim.demand)
-        waited_s = now - self._claimed_at
-        if waited_s > REPEAT_CLAIM_S:
+        if now - self._awaited_since > REPEAT_CLAIM_S:
             return self._next(demand, now, repeated=True)
-        return self._next(demand, now) if self._has_grown(demand, waited_s) else None
+        has_grown = self._has_grown(demand, self._claim.demand, now - self._sent_at)
+        return self._next(demand, now) if has_grown else None
 
-    def _has_grown(self, demand: int, waited_s: float) -> bool:
+    @staticmethod
+    def _has_grown(demand: int, claimed: int, waited_s: float) -> bool:
         # Not with each run that ends: all control planes receive each claim, and handle it in a
         # transaction.
-        claimed = 0 if self._claim is None else self._claim.demand
         return demand >= 2 * claimed or (demand > claimed and waited_s > GROWTH_S)
 
     def withdraw(self, now: float) -> Claim | None:
@@ -59,11 +64,13 @@ class ClaimDemand:
 
     def repeat(self) -> None:
         """Make the claim due, as its response may be lost."""
-        self._claimed_at = 0.0
+        self._awaited_since = -math.inf
 
     def _next(self, demand: int, now: float, *, repeated: bool = False) -> Claim:
         id = random_hex(16) if self._claim is None else self._claim.claim_id
-        self._claimed_at = now
+        self._sent_at = now
+        if repeated or self._claim is None:
+            self._awaited_since = now
         self._claim = Claim(
             claim_id=id,
             demand=demand,
