@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,6 +185,27 @@ def test_queries_that_wait_are_bounded(
     outgoing = harness.processor.process([request("orders")] * 9, harness.now)
     assert (len(outgoing.messages), len(outgoing.postponed)) == (1, 3)
     assert [refusal.kind for refusal in outgoing.refusals] == ["busy"] * 5
+
+
+def test_a_query_that_is_sent_again_while_it_waits_waits_once(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to overload the control plane by clients that wait for over two seconds."""
+    monkeypatch.setattr(query_budget, "MAX_COST", 1)
+    queries = [
+        replace(request("orders"), correlation=correlation, expiry_s=expiry_s)
+        for expiry_s in (30, 28)
+        for correlation in (b"1", b"2", b"3")
+    ]
+    others = [
+        replace(request("orders", limit=2), correlation=b"2"),
+        request("orders"),
+        request("orders"),
+    ]
+    outgoing = harness.processor.process([*queries, *others], harness.now)
+    # The first has its reply; its repetition waits, as do all others once.
+    assert outgoing.postponed == [*queries[1:4], *others]
+    assert outgoing.refusals == []
 
 
 async def test_a_client_asks_for_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ class QueryBudget:
 
     def __init__(self) -> None:
         self._cost = self._waiting_bytes = 0
+        self._transmissions = set[tuple[object, ...]]()
         self.postponed: list[Message] = []
 
     @property
@@ -47,10 +48,15 @@ class QueryBudget:
         self._cost += size_bytes // 1000
 
     def postpone(self, message: Message) -> bool:
-        """Let a query wait; return False where too many do already."""
+        """Let a query wait, once for all of its transmissions; return False where many wait."""
+        # Its expiry is no part of it: the broker counts that down.
+        transmission = (message.topic, message.reply_to, message.correlation, message.payload)
+        if message.correlation and transmission in self._transmissions:
+            return True
         size = _MESSAGE_BYTES + len(message.payload)
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             return False
         self._waiting_bytes += size
+        self._transmissions.add(transmission)
         self.postponed.append(message)
         return True
