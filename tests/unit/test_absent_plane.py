@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from tests.support.control_plane_harness import TOPICS
+from tests.support.databases import memory_store
 from tests.support.event_names import EventNames
 from worker.cli import connection as connections
 from worker.fleet import request_channel
 from worker.fleet.client import Client
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.service import ControlPlane
+from worker.fleet.control.store.store import Store
 from worker.fleet.control_errors import NoAnswer
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
@@ -82,3 +86,32 @@ def test_a_command_prints_what_it_waits_for(capsys: pytest.CaptureFixture[str]) 
     address = parse_address("mqtt://127.0.0.1")
     connections.BrokerConnection(address=address, topics=TOPICS, reply_timeout_s=7)._print_wait()
     assert "waiting up to 7 s for a control plane on mqtt://127.0.0.1" in capsys.readouterr().err
+
+
+async def test_a_control_plane_that_ends_leaves_the_presence_to_another() -> None:
+    """Tries to have workers wait for a control plane while one of several is there."""
+    broker = LocalBroker()
+    watcher = broker.bus(TOPICS.control)
+
+    async def next_presence() -> tuple[str, bool]:
+        while True:
+            for arrival in await watcher.receive(5):
+                if isinstance(arrival, Message):
+                    presence = wire.decode(Presence, arrival.payload)
+                    return presence.incarnation, presence.online
+
+    with memory_store(Store) as first, memory_store(Store) as second:
+        async with asyncio.timeout(20), watcher:
+            planes = []
+            for id, store in (("left", first), ("ended", second)):
+                processor = MessageProcessor(store, topics=TOPICS)
+                bus = broker.bus(*TOPICS.for_control(shared=True))
+                plane = ControlPlane(bus, processor, topics=TOPICS, log=EventNames(), id=id)
+                planes.append(asyncio.create_task(plane.run()))
+                assert await next_presence() == (id, True)
+            planes[1].cancel()
+            assert await next_presence() == ("ended", False)
+            assert await next_presence() == ("left", True)
+            planes[0].cancel()
+            assert await next_presence() == ("left", False)
+            await asyncio.gather(*planes, return_exceptions=True)

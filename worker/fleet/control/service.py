@@ -353,6 +353,9 @@ class ControlPlane:
         if message.topic == self._topics.control:
             if message.retain:
                 self._retained.presence_retained()
+            elif self._is_end_of_another(message.payload):
+                # All share the one presence: workers would wait for a control plane that is there.
+                self._bus.publish(_presence(self._topics, self._id, online=True))
             return True
         if message.topic != self._echo.topic:
             return False
@@ -362,6 +365,13 @@ class ControlPlane:
             # The leases that waited for it need not wait for the next tick too.
             self._next_tick = 0.0
         return True
+
+    def _is_end_of_another(self, payload: bytes) -> bool:
+        try:
+            presence = wire.decode(Presence, payload)
+        except wire.WireError:
+            return False
+        return not presence.online and presence.incarnation != self._id
 
     async def _on_change(self, change: Change) -> None:
         match change:
