@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from worker.cli.validate import validate
 from worker.compiler.compile_job import compile_job
-from worker.errors import PlanError
+from worker.errors import SOURCE_LINE_LIMIT, PlanError
 from worker.runner.prepare import Options, prepare, rejection
 from worker.sinks.terminal_text import excerpt, excerpt_of
 from worker.workflow.load import load
@@ -61,6 +61,13 @@ def test_the_caret_stands_below_a_line_with_tabs() -> None:
     text, caret = excerpt(1, 4, "\t\tx y")
     assert text.index("y") - text.index("x") == 2
     assert caret == "         | \t\t ^"
+
+
+@pytest.mark.parametrize(("blanks", "lines"), [(SOURCE_LINE_LIMIT - 20, 2), (SOURCE_LINE_LIMIT, 0)])
+def test_no_caret_stands_below_what_an_error_does_not_hold(blanks: int, lines: int) -> None:
+    with pytest.raises(PlanError) as caught:
+        compile_job(f"const a = 1;{' ' * blanks}const = 1")
+    assert len(list(excerpt_of(caught.value))) == lines
 
 
 def test_validate_checks_the_global_functions(tmp_path: Path) -> None:

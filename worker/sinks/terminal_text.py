@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from worker.errors import PlanError
+from worker.errors import SOURCE_LINE_LIMIT, PlanError
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
@@ -57,7 +57,12 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def excerpt(line: int, column: int, text: str) -> Iterator[str]:
-    """Show a line of source with its number, and a caret below its column; both count from 1."""
+    """Show a line of source with its number, and a caret below its column; both count from 1.
+
+    Nothing is shown of a column beyond what errors hold of a line.
+    """
+    if column > SOURCE_LINE_LIMIT:
+        return
     before = text[: column - 1]
     margin = len(before) - 60 if len(before) > 60 else 0
     yield f"    {line:>4} | {printable(text[margin : margin + 100])}"
