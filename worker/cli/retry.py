@@ -63,7 +63,7 @@ def retry(
 
 
 def new_run(order_id: str, run_id: str) -> str:
-    """Say which run a retry made, and how to see it and the runs before."""
+    """Return a notice: which run a retry made, and how to see it and the runs before."""
     run, order = shell_word(run_id), shell_word(order_id)
     return (
         f"new run {printable(run_id)}: worker runs show {run} --follow shows it, "

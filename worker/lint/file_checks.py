@@ -1,4 +1,4 @@
-"""Checks of what a file says beside steps and edges: keys that are read past, and triggers."""
+"""Checks of the rest of a file, beside steps and edges: keys that are read past, and triggers."""
 
 from __future__ import annotations
 

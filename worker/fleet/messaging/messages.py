@@ -28,7 +28,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Attempts = Annotated[int, Meta(ge=1, le=10_000)]
 """The number of an attempt of a run."""
 Priority = Annotated[int, Meta(ge=-100, le=100)]
-# What a worker's clock says may be anything; a column of a database holds as much.
+# The clock of a worker may show any time; a column of a database holds as much.
 Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """Microseconds, since the epoch or between two clocks."""
 Quantity = Annotated[float, Meta(ge=-(2**53), le=2**53)]
