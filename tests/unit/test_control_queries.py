@@ -11,10 +11,12 @@ from tests.support.control_plane_harness import (
     FakeWorker,
     event,
     plan,
+    request,
     submission,
     to,
 )
-from worker.fleet.control import plane_metrics
+from worker.fleet.control import plane_metrics, query_budget
+from worker.fleet.control.client_queries import STEP_ROWS
 from worker.fleet.control.inbound import MAX_CORRELATION_BYTES
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import Settings
@@ -197,6 +199,9 @@ def test_a_run_lists_its_last_executions_and_a_retry_looks_through_the_first(
         start = event(lease.run_id, seq, "step:start", **fields, input_dataclip_id=clip)
         north.report(lease, start, event(lease.run_id, seq + 1, "step:complete", **fields))
     assert [step["job_id"] for step in harness.run()["steps"]] == ["job2", "job3", "job4"]
+    monkeypatch.setattr(query_budget, "MAX_COST", 3 * STEP_ROWS)
+    outgoing = harness.processor.process([request("run", id=lease.run_id)] * 3, harness.now)
+    assert (len(outgoing.messages), len(outgoing.postponed)) == (1, 2)
     assert north.finish(lease, 11, "fail").upto == 11
     failure = harness.failure("retry", id="o", run_id="r2", from_step="job2")
     assert "'job2' is stored" in failure.message

@@ -40,6 +40,8 @@ READING = frozenset(
 """The requests that change nothing, and lock nothing: there are many while clients follow runs."""
 POSTPONABLE = READING | {"bulk"}
 """The requests that wait for the next batch where those before have taken their share of one."""
+STEP_ROWS = 4
+"""How many rows are searched in the time in which a step of a run is decoded, or more."""
 View = Callable[[tuple[Any, ...]], Any]
 
 
@@ -134,9 +136,11 @@ def get_run(uow: UnitOfWork, ref: RunRef) -> Any:
     assert order is not None
     connection = uow.transaction.connection
     view: dict[str, Any] = msgspec.to_builtins(views.run_state(run))
+    steps = queries.steps_of(connection, run)
+    uow.queries.add_rows(len(steps) * STEP_ROWS)
     return {
         **view,
-        "steps": queries.steps_of(connection, run),
+        "steps": steps,
         "reported": run.reported,
         "needs": sorted(decode_words(run.needs)),
         "stale_reports": queries.count_stale_reports(connection, run.id),
