@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import ClassVar
 
 SOURCE_LINE_LIMIT = 500
-"""Maximum number of characters of a line of source that an error holds."""
+"""Maximum number of characters of a line of source that an event or a report holds."""
+_MAX_SOURCE_LINE = 10_000
 
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095
 # Of a name that begins as JSON does. A short one is shown, as it says what was mistaken.
 _MAX_ODD_BYTES = 100
+
+
+def source_line(text: str) -> str:
+    """Return the line of source that an error holds: all of it, or nothing of one too long.
+
+    It is cut where its secrets are masked: a part of one would not be recognised.
+    """
+    return text if len(text) <= _MAX_SOURCE_LINE else ""
 
 
 class WorkerError(Exception):

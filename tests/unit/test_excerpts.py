@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import worker
 from worker.cli.validate import validate
 from worker.compiler.compile_job import compile_job
 from worker.errors import SOURCE_LINE_LIMIT, PlanError
@@ -49,6 +50,25 @@ def test_a_line_of_source_hides_the_credentials_of_the_run() -> None:
     workflow = _workflow(expression=source, configuration={"password": "hunter2-hunter2"})
     _, reason = _rejection(workflow, Options())
     assert "hunter2" not in str(reason)
+
+
+@pytest.mark.parametrize("before", range(480, 505, 4))
+def test_a_line_is_cut_after_its_credentials_are_masked(before: int) -> None:
+    """A part of a credential at the end of what is held would not be recognised."""
+    source = f"const =;{' ' * before}'hunter2-hunter2'"
+    workflow = _workflow(expression=source, configuration={"password": "hunter2-hunter2"})
+    _, reason = _rejection(workflow, Options())
+    assert "hunt" not in str(reason)
+    assert len(reason.position.source_line) <= SOURCE_LINE_LIMIT  # type: ignore[attr-defined]
+
+
+def test_a_credential_of_a_run_is_masked_where_its_line_is_cut() -> None:
+    source = f"fn(s => s.x.y);{' ' * 475}// 'hunter2-hunter2'"
+    workflow = _workflow(expression=source, configuration={"password": "hunter2-hunter2"})
+    result = worker.run(workflow, {})
+    assert result.error is not None and result.error.position is not None
+    assert "fn(s => s.x.y)" in result.error.position.source_line
+    assert "hunt" not in str(result.error)
 
 
 def test_half_of_a_surrogate_pair_is_not_in_the_line() -> None:

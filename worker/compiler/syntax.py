@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from worker.compiler.syntax_messages import node_message
-from worker.errors import SOURCE_LINE_LIMIT, PlanError
+from worker.errors import PlanError, source_line
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -131,7 +131,7 @@ def error_at(message: str, source: str, offset: int, error_type: str) -> PlanErr
     start = source.rfind("\n", 0, offset) + 1
     end = source.find("\n", offset)
     line, column = source.count("\n", 0, offset) + 1, offset - start + 1
-    text = source[start : end if end >= 0 else len(source)][:SOURCE_LINE_LIMIT]
+    text = source_line(source[start : end if end >= 0 else len(source)])
     return PlanError(
         f"{message} ({line}:{column})",
         type=error_type,

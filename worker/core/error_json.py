@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from worker.core.outcome import StepError
+from worker.errors import SOURCE_LINE_LIMIT
 
 # Not part of `events`: its decoders would make every run's process larger.
 
@@ -38,11 +39,14 @@ def mask_error(error: StepError, mask: Callable[[str], str]) -> StepError:
         return json.loads(mask(json.dumps(value, ensure_ascii=False)))
 
     position, details = error.position, masked(dict(error.details))
+    if position:
+        line = masked(position.source_line)[:SOURCE_LINE_LIMIT]
+        position = replace(position, source_line=line)
     return replace(
         error,
         message=masked(error.message),
         name=masked(error.name),
-        position=position and replace(position, source_line=masked(position.source_line)),
+        position=position,
         stack=tuple(masked(line) for line in error.stack),
         # Details that are nested too deeply are masked as a whole.
         details=details if isinstance(details, dict) else {},

@@ -16,7 +16,7 @@ from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
 from worker.core.plan import Plan
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
-from worker.errors import SOURCE_LINE_LIMIT
+from worker.errors import source_line
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.error_entries import Frame, Thrown, write_entry
 from worker.sandbox.limits import too_deep
@@ -401,7 +401,7 @@ def _position(step: Step, frame: Frame) -> Position:
     text = lines[line - 1] if 0 < line <= len(lines) else ""
     # A position in code that the compiler added may lie beyond the author's line.
     within = min(column, len(text) + 1)
-    return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
+    return Position(line=line, column=within, source_line=source_line(text))
 
 
 def _frame_text(frame: Frame) -> str:

@@ -50,7 +50,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError, error_entry, own_error
-from worker.errors import SOURCE_LINE_LIMIT, PlanError
+from worker.errors import PlanError, source_line
 from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
 from worker.sandbox.python.state import (
@@ -139,7 +139,7 @@ def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset
             type="SyntaxError",
             line=line,
             column=column,
-            source_line=(error.text or "").rstrip("\n")[:SOURCE_LINE_LIMIT],
+            source_line=source_line((error.text or "").rstrip("\n")),
         ) from None
     except (RecursionError, MemoryError):
         raise PlanError(f"{filename}: nested too deeply", type="SyntaxError") from None

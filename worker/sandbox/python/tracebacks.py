@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from worker.core.outcome import OUT_OF_MEMORY, Position, StepError
 from worker.core.status import aborts
-from worker.errors import SOURCE_LINE_LIMIT
+from worker.errors import source_line
 from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, GuardViolation, out_of_memory
 from worker.sandbox.python.state import TooDeepError, to_json
@@ -41,7 +41,7 @@ class SourceText:
         """Return the position at ``offset`` bytes of UTF-8 into a line."""
         text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         column = len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "replace")) + 1
-        return Position(line=line, column=column, source_line=text[:SOURCE_LINE_LIMIT])
+        return Position(line=line, column=column, source_line=source_line(text))
 
 
 def step_error(error: BaseException, source: SourceText, step_id: str) -> StepError:
