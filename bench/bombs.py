@@ -19,7 +19,6 @@ from unittest.mock import patch
 import worker
 from bench.table import row
 from tests.support.fake_adaptors import store_bundle
-from worker.adaptors import cache
 from worker.core.events import RunComplete
 from worker.runner.pool import Pool
 from worker.runner.result import Result
@@ -92,6 +91,7 @@ async def measure(port: int) -> tuple[int, float, str]:
         other = asyncio.create_task(pool.run(endless, {}, timeout=1.0))
         bombs = pool.run(fire, {}, memory_mb=MEMORY_MB, allow_hosts=["127.0.0.1"])
         result = await bombs
+        assert "installed" not in (result.error_message or ""), result.error_message
         ended = await other
         done.set()
         sampler.join()
@@ -118,10 +118,10 @@ def main() -> None:
         [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
     )
     try:
-        # Not the whole cache of the user, which holds the engine too.
+        # The engine is prepared anew in it.
         with (
             tempfile.TemporaryDirectory() as folder,
-            patch.object(cache, "root", lambda: Path(folder)),
+            patch.dict(os.environ, {"WORKER_CACHE": folder}),
         ):
             store_bundle(ADAPTOR, BUNDLE)
             assert server.stdout is not None
