@@ -26,6 +26,7 @@ from worker.sandbox.memory import peak_memory
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.protocol import RunRequest
 from worker.sandbox.step_executor import StepExecutor
+from worker.testing.plain_conditions import evaluate_plain
 from worker.testing.schedule import ScheduledRun
 from worker.util.masking import collect_input_secrets
 from worker.workflow.model import Step, Workflow
@@ -144,6 +145,9 @@ class ScriptedRun(StepExecutor):
         raise NeedsSandbox
 
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+        taken = evaluate_plain(effect.step.id, effect.edges, state)
+        if taken is not None:
+            return EdgesEvaluated(taken=taken, state=state)
         # The seed goes with the first evaluation alone: it starts the random numbers of the run
         # anew in a process that other runs have used before.
         seed, self._seed = self._seed, None
