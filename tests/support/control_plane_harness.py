@@ -91,6 +91,8 @@ class Published:
     ended: Counter[Status] = field(default_factory=Counter)
     cleared: list[str] = field(default_factory=list)
     """The topics whose retained messages were deleted."""
+    postponed: list[Message] = field(default_factory=list)
+    """The queries that wait for the next batch."""
 
     @property
     def kinds(self) -> list[str]:
@@ -157,7 +159,12 @@ def without_tokens(attempts: list[Attempt]) -> list[Attempt]:
 
 
 def decode_outgoing(outgoing: Outgoing) -> Published:
-    published = Published(alerts=outgoing.alerts, refusals=outgoing.refusals, ended=outgoing.ended)
+    published = Published(
+        alerts=outgoing.alerts,
+        refusals=outgoing.refusals,
+        ended=outgoing.ended,
+        postponed=outgoing.postponed,
+    )
     for message in outgoing.messages:
         published.take(message)
     return published

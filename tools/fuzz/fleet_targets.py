@@ -163,20 +163,30 @@ class ControlMessages(_Messages):
             self.close()
             self._start()
         messages = _messages(data)
-        published = self.harness.send(*messages)
+        replies = self._count_replies(messages)
         requests = [
             message
             for message in messages
             if TOPICS.is_reply_topic(message.reply_to)
             and (TOPICS.parse(message.topic) or ("",))[0] == "requests"
         ]
-        if len(published.replies) != len(requests):
+        if replies != len(requests):
             raise Fault("a request has no reply, or more than one")
         self._check_healthy()
         with self._store.read() as connection:
             broken = next(violations(connection), "")
         if broken:
             raise Fault(broken)
+
+    def _count_replies(self, messages: Sequence[Message]) -> int:
+        """Send a batch, and the queries that wait each time for the next one."""
+        count = 0
+        while messages:
+            published = self.harness.send(*messages)
+            if len(published.postponed) >= len(messages):
+                raise Fault("queries wait for ever")
+            count, messages = count + len(published.replies), published.postponed
+        return count
 
     def _check_healthy(self) -> None:
         """Raise :class:`Fault` where the messages have blocked the run of another worker."""

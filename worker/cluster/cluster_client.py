@@ -117,24 +117,33 @@ def _first_cause(error: BaseException) -> str:
     """Return what failed first: the errors around it name objects of Dask."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return reason_of(error)
+    # What waited for an answer was cancelled when the time was over.
+    is_late = isinstance(error, asyncio.CancelledError | TimeoutError)
+    return "no answer" if is_late else reason_of(error)
 
 
 @contextlib.asynccontextmanager
 async def _open_remote(scheduler: str) -> AsyncIterator[Client]:
+    client = Client(scheduler, asynchronous=True, set_as_default=False, timeout=CONNECT_S)
     try:
-        client = await Client(scheduler, asynchronous=True, set_as_default=False, timeout=CONNECT_S)
-    except (TimeoutError, OSError, ValueError) as error:
-        raise WorkerError(
-            f"cannot reach a Dask scheduler at {scheduler}: {_first_cause(error)}\n"
-            "start one with: dask scheduler --port PORT"
-        ) from error
-    try:
+        await _connect(client, scheduler)
         await _check(client, scheduler)
         yield client
     finally:
         with contextlib.suppress(asyncio.TimeoutError, OSError):
             await client.close()
+
+
+async def _connect(client: Client, scheduler: str) -> None:
+    try:
+        # The limit of the client's own is that of a connection, and not of an answer to it.
+        async with asyncio.timeout(2 * CONNECT_S):
+            await client
+    except (TimeoutError, OSError, ValueError) as error:
+        raise WorkerError(
+            f"cannot reach a Dask scheduler at {scheduler}: {_first_cause(error)}\n"
+            "start one with: dask scheduler --port PORT"
+        ) from error
 
 
 async def _check(client: Client, scheduler: str) -> None:
