@@ -375,7 +375,10 @@ class FakeWorker:
 
     def request_start(self, *leases: Lease) -> Published:
         """Request to execute claimed runs."""
-        return self.send("start", incarnation=self.incarnation, leases=list(leases))
+        return self._bench.send(self.start_request(*leases))
+
+    def start_request(self, *leases: Lease) -> Message:
+        return self.message("start", incarnation=self.incarnation, leases=list(leases))
 
     def reports(self, lease: Lease, *events: dict[str, Any]) -> Message:
         return self.message("reports", number=1, runs=[{"lease": lease, "events": list(events)}])

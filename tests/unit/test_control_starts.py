@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.worker_protocol import Attempt, Lease, Starts
+from worker.fleet.messaging.worker_protocol import MAX_LEASES, Attempt, Lease, Starts
 
 LEASE_S = Settings().lease_s
 
@@ -117,3 +118,37 @@ def test_a_run_that_reports_without_a_request_has_started_all_the_same(
     worker.report(lease, event("o-1", 0, "run:start"))
     assert harness.status() == "running"
     assert worker.request_start(lease).starts == STARTED
+
+
+# --- requests of one batch ------------------------------------------------------------------------
+
+
+def test_requests_of_one_batch_have_one_response_for_each_worker(
+    harness: ControlPlaneHarness,
+) -> None:
+    north, south = FakeWorker(harness), FakeWorker(harness, "south")
+    for name in ("o", "p", "q"):
+        harness.submit(name)
+    leases = [run.lease for run in north.claim(2)]
+    [other] = [run.lease for run in south.claim(1)]
+    gone = msgspec.structs.replace(leases[0], attempt=7)
+    published = harness.send(
+        *(north.start_request(lease) for lease in (leases[0], gone)),
+        south.start_request(other),
+        north.start_request(leases[1]),
+    )
+    assert published.starts == [
+        Starts(
+            started=[attempt(lease.run_id) for lease in leases],
+            refused=[attempt(gone.run_id, 7)],
+        ),
+        Starts(started=[attempt(other.run_id)]),
+    ]
+
+
+def test_a_response_has_no_more_leases_than_a_request(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
+    gone = [msgspec.structs.replace(lease, attempt=number) for number in range(2, MAX_LEASES + 1)]
+    requests = [worker.start_request(*gone), worker.start_request(lease, lease)]
+    sizes = [len(each.started) + len(each.refused) for each in harness.send(*requests).starts]
+    assert sizes == [MAX_LEASES - 1, 2]

@@ -49,6 +49,7 @@ def handle_all(uow: UnitOfWork, batch: Sequence[InboundMessage], requests: Reque
                 _handle(uow, inbound, requests)
         except MessageRefused as refusal:
             uow.refuse(refusal)
+    worker_messages.publish_starts(uow)
     uow.outgoing.postponed = uow.queries.postponed
 
 

@@ -27,6 +27,7 @@ from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.state_messages import Alert
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Starts
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
 
@@ -145,6 +146,7 @@ class UnitOfWork:
     ``queries`` is the budget of its queries.
     ``answered`` are the claims that were answered again, with their workers.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
+    ``starts`` are the responses to requests to start runs, by the names of workers.
     ``deployed`` caches the present versions of deployed workflows, by project and name;
     ``versions`` those of earlier transactions too, by their ids.
     ``contacts`` are the incarnations that were heard of, and when that was written last, by the
@@ -184,6 +186,7 @@ class UnitOfWork:
         self.deployed: dict[tuple[str, str], RegisteredWorkflow | None] = {}
         self.reply_to = ""
         self.missing: list[str] = []
+        self.starts: dict[str, Starts] = {}
         self.queries = QueryBudget()
         self._timestamps = 0
 

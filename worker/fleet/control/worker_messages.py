@@ -41,6 +41,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.recorded_lines import detach
 from worker.fleet.messaging.state_messages import RunEvents
 from worker.fleet.messaging.worker_protocol import (
+    MAX_LEASES,
     PROTOCOL,
     Ack,
     Acks,
@@ -198,12 +199,30 @@ def _owner(worker: str) -> str:
 
 def start(uow: UnitOfWork, worker: str, request: StartRequest) -> None:
     """Start claimed runs, so that their worker may execute them. The commit comes before that."""
-    started, refused = list[Attempt](), list[Attempt]()
+    response = uow.starts.get(worker)
+    # A response to several requests is no larger than one to the largest request.
+    if response is not None and _count(response) + len(request.leases) > MAX_LEASES:
+        _publish_starts(uow, worker)
+        response = None
+    response = response or uow.starts.setdefault(worker, Starts())
     for lease in request.leases:
-        attempt = attempt_of(lease)
         run = _leased_run(uow, worker, lease)
-        (started if run is not None and _confirm_start(uow, run) else refused).append(attempt)
-    uow.publish(uow.topics.worker(worker, "rsp"), Starts(started=started, refused=refused))
+        is_started = run is not None and _confirm_start(uow, run)
+        (response.started if is_started else response.refused).append(attempt_of(lease))
+
+
+def publish_starts(uow: UnitOfWork) -> None:
+    """Respond to the requests of a batch to start runs, with one message for each worker."""
+    for worker in list(uow.starts):
+        _publish_starts(uow, worker)
+
+
+def _publish_starts(uow: UnitOfWork, worker: str) -> None:
+    uow.publish(uow.topics.worker(worker, "rsp"), uow.starts.pop(worker))
+
+
+def _count(starts: Starts) -> int:
+    return len(starts.started) + len(starts.refused)
 
 
 def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:

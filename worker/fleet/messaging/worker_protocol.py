@@ -40,6 +40,8 @@ from worker.fleet.messaging.messages import (
 
 PROTOCOL = 1
 """The version of these messages. A field may be added in it; all else needs the next version."""
+MAX_LEASES = 400
+"""The most leases of a message, which the smallest usual packet of 128 kB has room for."""
 
 
 # --- workers to the control plane -----------------------------------------------------------------

@@ -126,6 +126,7 @@ class FleetWorker:
         self._drain = Drain()
         self._disconnected_at = monotonic_s()
         self._liveness = Liveness()
+        self._fill_scheduled = self._stopped = False
         self.finished = 0
 
     @property
@@ -181,6 +182,7 @@ class FleetWorker:
             self._outbox.close()
 
     async def _stop(self) -> None:
+        self._stopped = True
         # The runs end because this process does. Nobody cancelled them, and their effects are
         # unknown: they are lost, and not reported as ended.
         aborted = [run.lease for run in self._runs.values() if run.wanted]
@@ -391,6 +393,17 @@ class FleetWorker:
         self._request_starts(now)
         self._send_claim_if_due(now)
 
+    def _schedule_fill(self) -> None:
+        """Fill the slots once all runs have ended that end in this turn: in one message."""
+        if not self._fill_scheduled:
+            self._fill_scheduled = True
+            asyncio.get_running_loop().call_soon(self._fill_freed_slots)
+
+    def _fill_freed_slots(self) -> None:
+        self._fill_scheduled = False
+        if not self._stopped:
+            self._fill_slots(monotonic_s())
+
     def _request_starts(self, now: float, *, repeat: bool = False) -> None:
         free = self._capacity - len(self._runs) - self._claimed.requested
         if self._drain.begun:
@@ -439,7 +452,7 @@ class FleetWorker:
         self._finished[key] = None
         if len(self._finished) > MAX_REMEMBERED:
             self._finished.popitem(last=False)
-        self._fill_slots(now)
+        self._schedule_fill()
 
     # --- outbound messages ------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Message, problem_of
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.worker_protocol import (
+    MAX_LEASES,
     PROTOCOL,
     Claim,
     Heartbeat,
@@ -22,9 +23,6 @@ from worker.sinks.log import LeveledLogger
 from worker.util import invariant_checks
 from worker.util.invariant_checks import Invariant
 from worker.version import VERSION
-
-MAX_LEASES = 400
-"""The most leases of a message, which the smallest usual packet of 128 kB has room for."""
 
 
 def worker_will(topics: Topics, name: str, id: str) -> Message:
