@@ -28,6 +28,7 @@ from tests.support.databases import is_postgresql
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.fleet.control.entities import RunPhase
+from worker.fleet.control.idle_check import is_any_due
 from worker.fleet.control.lifecycle import CancelRequested, Renewed, apply
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store, StoreError
@@ -176,6 +177,18 @@ def test_one_control_plane_keeps_a_store_to_itself_unless_it_is_shared(url: str)
     first.close()
     second.reserve(shared=False)
     second.close()
+
+
+def test_reading_keeps_the_statements_that_are_prepared(store: Store, url: str) -> None:
+    if not is_postgresql(url):
+        return
+    for _ in range(8):
+        with store.read() as connection:
+            is_any_due(connection, 0, has_claims=False)
+    prepared = text("SELECT 1 FROM pg_prepared_statements WHERE statement LIKE '%trigger_ticks%'")
+    for _ in range(2):
+        with store.read() as connection:
+            assert connection.execute(prepared).scalar() == 1
 
 
 def test_only_postgresql_is_shared(url: str) -> None:

@@ -266,8 +266,10 @@ class Store:
         """Open a connection for queries; nothing is committed."""
         with _unavailable(), self._connection() as connection:
             yield connection
-            if connection.in_transaction():
-                connection.rollback()
+            # Not a rollback: after one, psycopg prepares all statements of the connection anew. The
+            # driver's own too, which SQLAlchemy does not know of.
+            connection.commit()
+            connection.connection.commit()
 
     def now_us(self) -> int:
         """Return the time in microseconds since the epoch: PostgreSQL's own, or the machine's."""
