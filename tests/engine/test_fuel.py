@@ -39,9 +39,9 @@ def test_the_same_script_takes_the_same_fuel_in_each_instance(
 
 
 def test_checked_and_direct_calls_count_alike(metered: Runtime, blank: Image) -> None:
-    slow = Runtime(metered.code)
+    slow = Runtime(metered.code, metered.files)
     slow.__dict__["bind"] = checked
-    assert direct_calls_work(metered.code)
+    assert direct_calls_work(metered.code, metered.files)
     assert fuel_of(Instance(slow, blank), LOOP) == fuel_of(Instance(metered, blank), LOOP)
 
 

@@ -8,12 +8,15 @@ interface, which the Python package does not wrap. It is used only if a check at
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 from collections.abc import Callable
 from typing import Any
 
 import wasmtime
 
-from worker.engine.machine_code import MachineCode
+from worker.engine.machine_code import MachineCode, code_key, load_module
+from worker.engine.prepared_files import PreparedFiles
 
 Function = Callable[..., int]
 Bind = Callable[[wasmtime.Store, wasmtime.Func], Function]
@@ -88,10 +91,25 @@ def _code_and_free(library: Any, trap: Any) -> int:
     return code.value
 
 
-def direct_calls_work(code: MachineCode) -> bool:
-    """Check direct calls on a small module: a result, no result, and an interrupt."""
+def _check_module(code: MachineCode, files: PreparedFiles) -> wasmtime.Module:
+    def prepare() -> bytes:
+        return bytes(wasmtime.Module(code.engine, _CHECK).serialize())
+
+    key = hashlib.sha256(f"{code_key(metered=code.metered)} {_CHECK}".encode()).hexdigest()[:40]
+    descriptor = files.get(f"check-{key}", prepare)
     try:
-        module = wasmtime.Module(code.engine, _CHECK)
+        return load_module(code.engine, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def direct_calls_work(code: MachineCode, files: PreparedFiles) -> bool:
+    """Check direct calls on a small module: a result, no result, and an interrupt.
+
+    The module is compiled once, into prepared files.
+    """
+    try:
+        module = _check_module(code, files)
         store = wasmtime.Store(code.engine)
         store.set_epoch_deadline(1)
         if code.metered:

@@ -26,7 +26,7 @@ def deep_instance() -> Iterator[Instance]:
     # only one of them.
     wasmtime._bindings.wasmtime_config_async_stack_size_set(settings.ptr(), MACHINE_STACK_BYTES)
     settings.max_wasm_stack = MACHINE_STACK_BYTES
-    runtime = Runtime(MachineCode.load(prepared_files(), settings))
+    runtime = Runtime(MachineCode.load(prepared_files(), settings), prepared_files())
     try:
         instance = Instance(runtime)
         instance.deepen_stack(SHADOW_STACK_BYTES)

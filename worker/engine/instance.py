@@ -24,7 +24,7 @@ from worker.engine.failures import (
 )
 from worker.engine.image import PAGE, Image, memory_at
 from worker.engine.machine_code import MachineCode
-from worker.engine.prepared_files import anonymous_file
+from worker.engine.prepared_files import PreparedFiles, anonymous_file
 from worker.engine.restore import CopiedMemory, MappedMemory, Memory, mapping_works
 from worker.engine.ticker import Ticker
 from worker.engine.values import Argument, Kind, Value, pack
@@ -63,6 +63,7 @@ class Runtime:
     """What all instances of a process share: the code, and the thread that ends calls in time."""
 
     code: MachineCode
+    files: PreparedFiles
 
     @cached_property
     def ticker(self) -> Ticker:
@@ -81,7 +82,7 @@ class Runtime:
     @cached_property
     def bind(self) -> Bind:
         """The way to call an exported function."""
-        return direct if direct_calls_work(self.code) else checked
+        return direct if direct_calls_work(self.code, self.files) else checked
 
     @cached_property
     def maps(self) -> bool:

@@ -69,15 +69,17 @@ class MachineCode:
     ) -> MachineCode:
         """Return the code from a file that :func:`compile_module` filled."""
         engine = wasmtime.Engine(settings or config(metered=metered))
-        if sys.platform == "linux":
-            # Mapped, not read: the pages are shared by all processes that load it.
-            path = f"/proc/self/fd/{descriptor}"
-            module = wasmtime.Module.deserialize_file(engine, path)
-        else:
-            with open(descriptor, "rb", closefd=False) as file:
-                file.seek(0)
-                module = wasmtime.Module.deserialize(engine, file.read())
-        return cls(engine, module, metered=metered)
+        return cls(engine, load_module(engine, descriptor), metered=metered)
+
+
+def load_module(engine: wasmtime.Engine, descriptor: int) -> wasmtime.Module:
+    """Return the module whose serialized machine code is in a file."""
+    if sys.platform == "linux":
+        # Mapped, not read: the pages are shared by all processes that load it.
+        return wasmtime.Module.deserialize_file(engine, f"/proc/self/fd/{descriptor}")
+    with open(descriptor, "rb", closefd=False) as file:
+        file.seek(0)
+        return wasmtime.Module.deserialize(engine, file.read())
 
 
 def compile_module(*, metered: bool = False) -> bytes:
@@ -95,6 +97,7 @@ def module_hash() -> str:
     return hashlib.sha256(MODULE_FILE.read_bytes()).hexdigest()
 
 
+@cache
 def code_key(*, metered: bool = False) -> str:
     """Return the key of the code: of the module, of wasmtime, and of the processor."""
     settings = (str(MACHINE_STACK_BYTES), *([METERED] if metered else []))

@@ -19,7 +19,7 @@ def prepared_files() -> PreparedFiles:
 @cache
 def runtime(*, metered: bool = False) -> Runtime:
     """Return the runtime of this process; a metered one counts instructions."""
-    return Runtime(MachineCode.load(prepared_files(), metered=metered))
+    return Runtime(MachineCode.load(prepared_files(), metered=metered), prepared_files())
 
 
 @cache
