@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -52,6 +55,33 @@ def test_a_file_whose_hash_is_gone_is_made_anew(tmp_path: Path) -> None:
     assert made == [1, 1]
 
 
+def test_a_file_is_hashed_again_only_where_it_may_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, hashed = list[int](), list[int]()
+    digest = hashlib.file_digest
+
+    def count(file: BinaryIO, name: str) -> hashlib._Hash:
+        hashed.append(1)
+        return digest(file, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", count)
+    content(PreparedFiles(tmp_path), "k", made)
+    # Its time of change is the clock's, so that a change right now might not show.
+    content(PreparedFiles(tmp_path), "k", made)
+    assert len(hashed) == 2
+    later = time.time_ns() + 2 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    for _ in range(3):
+        assert content(PreparedFiles(tmp_path), "k", made) == b"data"
+    assert len(hashed) == 3 and made == [1]
+    state = (tmp_path / "k").stat()
+    (tmp_path / "k").write_bytes(b"DATA")
+    os.utime(tmp_path / "k", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert content(PreparedFiles(tmp_path), "k", made) == b"data"
+    assert made == [1, 1]
+
+
 def test_what_others_may_write_is_not_read(tmp_path: Path) -> None:
     made: list[int] = []
     content(PreparedFiles(tmp_path), "k", made)
@@ -87,18 +117,20 @@ def test_a_folder_that_cannot_be_written_is_read(
     made: list[int] = []
     content(PreparedFiles(tmp_path), "k", made)
     tmp_path.chmod(0o500)
-    opened = os.open
+    opened, opened_path = os.open, Path.open
 
     def open_as_others_do(path: Path, flags: int, *mode: int) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR) and Path(path).parent == tmp_path:
             raise PermissionError(path)  # root would be let through
         return opened(path, flags, *mode)
 
-    def refuse(path: Path, data: bytes) -> int:
-        raise PermissionError(path)
+    def open_path_as_others_do(path: Path, mode: str) -> Any:
+        if mode == "wb":
+            raise PermissionError(path)
+        return opened_path(path, mode)
 
     monkeypatch.setattr(os, "open", open_as_others_do)
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "open", open_path_as_others_do)
     assert content(PreparedFiles(tmp_path), "k", made) == b"data"
     assert content(PreparedFiles(tmp_path), "other", made) == b"data"
     assert made == [1, 1]

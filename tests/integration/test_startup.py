@@ -137,6 +137,19 @@ def test_the_process_of_the_runs_starts_before_anything_else_is_imported() -> No
     assert not late & set(done.stdout.split())
 
 
+def test_what_msgspec_does_without_can_be_imported_later() -> None:
+    code = (
+        "import sys; sys.modules['typing_extensions'] = other = object()\n"
+        "from worker.util.quick_import import import_msgspec\n"
+        "import_msgspec(); assert sys.modules['typing_extensions'] is other\n"
+        "del sys.modules['typing_extensions']\n"
+        "import_msgspec(); assert 'msgspec' in sys.modules\n"
+        "assert 'typing_extensions' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["", "run", "control-plane", "start"])
 def test_a_commands_help_imports_only_its_options(command: str) -> None:
     modules = imported(*command.split(), "--help")

@@ -32,6 +32,9 @@ def main() -> None:
 
         # Before click is imported: the zygote's start and our imports take the same 0.1 s.
         start_ahead()
+        from worker.util.quick_import import import_msgspec
+
+        import_msgspec()
     if arguments[:1] == ["run"]:
         # What the imports make stays: to look for garbage among it takes a twentieth of the
         # command. It is enabled before the run.

@@ -175,6 +175,8 @@ def _from_toml(folder: Path, command: str, option: click.Parameter) -> Setting |
 @functools.cache
 def _read_toml(file: Path) -> dict[str, Any]:
     text = _read_text(file)
+    if not text:
+        return {}
     # Most folders have no such file, and each command would import what reads it.
     import tomllib
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
+
+from msgspec import Struct
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class StateText:
+class StateText(Struct, frozen=True):
     """A state as JSON text, and the dataclip id that events refer to it by."""
 
     id: str

@@ -6,11 +6,11 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """Sources of time, in nanoseconds, and of random bits."""
 
     wall_ns: Callable[[], int] = time.time_ns

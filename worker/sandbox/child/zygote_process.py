@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 
 if __name__ == "__main__":
     # What the imports make stays: looking for garbage among it takes a tenth of the start. The
     # zygote enables it before it forks.
     gc.disable()
-    # Where it is installed, msgspec imports it, which takes a tenth of the start, and makes no use
-    # of what it adds to the standard library.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    import msgspec  # noqa: F401
+    from worker.util.quick_import import import_msgspec
 
-    del sys.modules["typing_extensions"]
+    import_msgspec()
     from worker.sandbox.child.zygote import main
 
     main()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from worker.util.json import dumps
 
 MAX_CONCURRENT_CALLS = 20
@@ -78,8 +80,7 @@ class HostCall:
     traffic: CallTraffic = field(default_factory=lambda: CallTraffic(RunTraffic()), repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReply:
+class HostReply(Struct, frozen=True, kw_only=True):
     """The reply as JSON, and the time at which it arrives on a clock that stands still."""
 
     text: str

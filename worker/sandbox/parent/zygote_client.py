@@ -8,7 +8,8 @@ import itertools
 import json
 import signal
 import socket
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.core.outcome import OUT_OF_MEMORY, StepError
 from worker.errors import WorkerError
@@ -47,16 +48,14 @@ class BundleError(ZygoteError):
     """an adaptor's bundle does not load"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessExit:
+class ProcessExit(Struct, frozen=True, kw_only=True):
     """Exit code of a process (negative: the signal) and its peak memory."""
 
     code: int
     peak_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForkedProcess:
+class ForkedProcess(Struct, frozen=True, kw_only=True):
     """A forked process: the name to kill it by, the channel to it, and its exit."""
 
     name: str
