@@ -90,7 +90,7 @@ class BufferedClient(aiomqtt.Client):
         # The library forgets a disconnection that comes right after the broker's answer, and the
         # client would wait for messages without an end.
         if not self._client.is_connected() and not self._disconnected.done():
-            self._disconnected.set_exception(aiomqtt.MqttError("the broker ended the connection"))
+            self._end(aiomqtt.MqttError("the broker ended the connection"))
         return self
 
     async def __aexit__(self, *reason: Any) -> None:
@@ -247,7 +247,13 @@ class BufferedClient(aiomqtt.Client):
         except Exception as error:
             # As the library does it: the connection broke.
             if not self._disconnected.done():
-                self._disconnected.set_exception(error)
+                self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """Note why the connection ended, for those who ask."""
+        self._disconnected.set_exception(error)
+        # Else asyncio writes to the log that nobody has asked for it, where nobody has to.
+        self._disconnected.exception()
 
 
 def _ends_silently(command: int, qos: int) -> bool:
