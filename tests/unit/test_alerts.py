@@ -290,6 +290,51 @@ async def test_a_webhook_gets_the_alert_as_the_body_of_a_post() -> None:
     assert log.failures == []
 
 
+@contextlib.asynccontextmanager
+async def answering(reply: bytes) -> AsyncIterator[str]:
+    """Provide the URL of a service that sends this to each request, and no end of it."""
+    ended = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/services/T024BE7LD/s3cret42"
+        ended.set()
+
+
+async def test_nothing_is_read_of_a_webhooks_reply_but_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bomb of a kilobyte took 1.4 GB, and stopped the control plane for seconds."""
+    monkeypatch.setattr("worker.fleet.control.alerts.TIMEOUT_S", 5.0)
+    log = RecordingLog()
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip, gzip\r\ncontent-length: 1000000000\r\n\r\n"
+    async with answering(head) as url:
+        await deliver(AlertNotifier(webhook=url), log)
+    assert log.failures == []
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "302 Found"])
+async def test_the_log_of_a_failed_webhook_has_no_part_of_its_url(status: str) -> None:
+    log = RecordingLog()
+    reply = f"HTTP/1.1 {status}\r\nlocation: /services/s3cret42\r\ncontent-length: 0\r\n\r\n"
+    async with answering(reply.encode()) as url:
+        await deliver(AlertNotifier(webhook=url), log)
+    assert log.failures == [f"the webhook has responded with {status[:3]}"]
+
+
+@pytest.mark.parametrize("url", ["http://u:s3cret42@h:x", "http://h:99999/s3cret42", "s3cret42"])
+async def test_the_log_of_an_invalid_webhook_has_no_part_of_its_url(url: str) -> None:
+    log = RecordingLog()
+    await deliver(AlertNotifier(webhook=url), log)
+    assert len(log.failures) == 1
+    assert "s3cret42" not in log.failures[0]
+
+
 async def test_a_command_gets_the_alert_on_its_stdin(tmp_path: Path) -> None:
     file = tmp_path / "alert.json"
     log = RecordingLog()

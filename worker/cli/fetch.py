@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import click
 
+from worker.adaptors.http import bounded_request
 from worker.cli.lightning_url import check_url
 from worker.cli.options import PATH, POSITIVE, command, option
 from worker.errors import UsageError
@@ -69,38 +71,28 @@ def get_project(
     address: str, project: str, token: str, *, as_yaml: bool, timeout_s: float = 30.0
 ) -> bytes:
     """Request a project from the provisioning API. Raises :class:`UsageError`."""
-    import httpx
-
     check_url(address, "http", "https", form="http[s]://HOST")
     readable_url = hide_url_secrets(address)
     id = quote(project, safe="")
     path = f"/api/provision/yaml?id={id}" if as_yaml else f"/api/provision/{id}"
+    # A redirect, which is not followed, would carry the token to a host that nobody named.
+    request = bounded_request.send(
+        "GET",
+        f"{address.rstrip('/')}{path}",
+        headers={"authorization": f"Bearer {token}"},
+        timeout_s=timeout_s,
+        limit_bytes=MAX_PROJECT_BYTES,
+    )
     try:
-        with httpx.stream(
-            "GET",
-            f"{address.rstrip('/')}{path}",
-            headers={"authorization": f"Bearer {token}"},
-            timeout=timeout_s,
-            # A redirect would carry the token to a host that nobody named.
-            follow_redirects=False,
-        ) as response:
-            status, content = response.status_code, _content(response)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        text = str(error) or type(error).__name__
-        raise UsageError(f"cannot get the project from {readable_url}: {text}") from error
+        status, content = asyncio.run(request)
+    except bounded_request.ReplyTooLarge:
+        limit_mb = MAX_PROJECT_BYTES // 2**20
+        raise UsageError(f"the project is over the limit of {limit_mb} MB") from None
+    except bounded_request.RequestFailed as error:
+        raise UsageError(f"cannot get the project from {readable_url}: {error}") from error
     if status != 200:
         raise UsageError(f"cannot get the project from {readable_url}: {_reason(status)}")
     return content if as_yaml else _project(content, readable_url)
-
-
-def _content(response: Any) -> bytes:
-    content = bytearray()
-    for piece in response.iter_bytes():
-        content += piece
-        # A file of a few kB can decompress to any size.
-        if len(content) > MAX_PROJECT_BYTES:
-            raise UsageError(f"the project is over the limit of {MAX_PROJECT_BYTES // 2**20} MB")
-    return bytes(content)
 
 
 def _reason(status: int) -> str:

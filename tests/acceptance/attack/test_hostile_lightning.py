@@ -5,6 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +129,61 @@ def test_a_project_that_decompresses_to_any_size_is_refused(
     monkeypatch.setattr(fetch, "MAX_PROJECT_BYTES", 1024 * 1024)
     with pytest.raises(UsageError, match="over the limit of 1 MB"):
         fetched(gzip.compress(bytes(4 * 1024 * 1024)), **{"content-encoding": "gzip"})
+
+
+def test_a_project_is_decompressed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries a bomb within a bomb: what arrived was decompressed whole, before any limit."""
+    monkeypatch.setattr(fetch, "MAX_PROJECT_BYTES", 1024 * 1024)
+    bomb = gzip.compress(gzip.compress(bytes(32 * 1024 * 1024)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="over the limit of 1 MB"):
+            fetched(bomb, **{"content-encoding": "gzip, gzip"})
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * 1024 * 1024
+
+
+def test_a_project_with_any_number_of_codings_is_refused() -> None:
+    body = b"{}"
+    for _ in range(6):
+        body = gzip.compress(body)
+    with pytest.raises(UsageError, match="more than 5 content codings"):
+        fetched(body, **{"content-encoding": ", ".join(["gzip"] * 6)})
+
+
+def test_a_service_that_sends_a_byte_at_a_time_has_no_more_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each byte was in time, and so the request had no end."""
+    with dripping() as url, pytest.raises(UsageError, match="no whole reply within"):
+        fetch.get_project(url, "p", "t", as_yaml=False, timeout_s=0.3)
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """Provide the URL of a service that sends a space every 50 ms, for at most 20 s."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+            for _ in range(400):
+                if ended.wait(0.05):
+                    return
+                with suppress(OSError):
+                    connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            server.join()
 
 
 @pytest.mark.parametrize("body", [b'{"data":' + b"[" * 100_000, b"[]", b"{}", b"\xff"])
