@@ -155,7 +155,8 @@ async def test_a_control_plane_that_comes_back_goes_on(made: Fleet) -> None:
 async def test_the_log_has_entries_alone_when_the_whole_machine_stops(made: Fleet) -> None:
     processes = [made.control(), made.worker()]
     async with at(made) as (_, listener):
-        await listener.until("workers/north/status", lambda status: status["online"])
+        for topic in ("workers/north/status", "control/status"):
+            await listener.until(topic, lambda status: status["online"])
     made.broker.kill()
     for process in processes:
         process.send(signal.SIGTERM)
