@@ -19,6 +19,7 @@ from worker.replay.recording import StoredRecording, parse_recording
 from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_places import RecordingPlaces, find_recordings
 from worker.replay.recordings_of_runs import recordings_of_runs
+from worker.replay.remote_files import machine_errors
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -54,6 +55,38 @@ def test_a_url_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(UsageError, match=r"pip install 'workflow-worker\[cluster\]'"):
         find_recordings(["memory://runs"])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ftp://ann:hunter2@h/x",
+        "memory://ann:hunter2@h/x?sig=hunter2",
+        "zip://*::sftp://ann:hunter2@127.0.0.1:1/a.zip?sig=hunter2",
+        "zip://*::memory://x/a.zip?sig=hunter2",
+    ],
+)
+def test_no_error_of_a_place_has_its_secrets(place: str) -> None:
+    with pytest.raises((MachineError, UsageError)) as caught:
+        find_recordings([place])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_errors_of_file_systems_name_no_secrets() -> None:
+    """The worker logs them while its recordings wait for an upload."""
+    with (
+        pytest.raises(MachineError) as caught,
+        machine_errors("write sftp://ann:hunter2@h/runs"),
+    ):
+        raise OSError("403, url='https://h/runs?X-Amz-Signature=hunter2'")
+    assert str(caught.value) == "cannot write sftp://ann:…@h/runs: 403, url='https://h/runs?…'"
+
+
+def test_names_of_recordings_have_no_secrets() -> None:
+    url = f"memory://{uuid.uuid4()}/a.jsonl?sig=hunter2"
+    fsspec.filesystem("memory").pipe_file(url, b"{}")
+    (name,) = read(url)
+    assert "hunter2" not in name
 
 
 def test_unusual_names_in_archives_and_object_stores(tmp_path: Path, bucket: str) -> None:

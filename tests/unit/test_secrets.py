@@ -21,6 +21,7 @@ from worker.util.masking import (
     MAX_SECRETS,
     Mask,
     collect_secrets,
+    hide_file_secrets,
     hide_url_secrets,
     javascript_number,
 )
@@ -277,6 +278,20 @@ def test_the_secret_parts_of_a_url_are_masked_alone(
 )
 def test_an_address_is_shown_without_what_looks_random(url: str, hidden: str) -> None:
     assert hide_url_secrets(url) == hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("sftp://ann:hunter2@h/r/8efa3ed3-ef5c.jsonl", "sftp://ann:…@h/r/8efa3ed3-ef5c.jsonl"),
+        ("https://h/a.jsonl?X-Sig=ab&X-Date=1: gone", "https://h/a.jsonl?…: gone"),
+        ("404, url='https://h/a.jsonl?sig=ab'", "404, url='https://h/a.jsonl?…'"),
+        ("zip://*.jsonl::sftp://ann:hunter2@h/a.zip", "zip://*.jsonl::sftp://ann:…@h/a.zip"),
+        ("s3://bucket/runs/d?.jsonl", "s3://bucket/runs/d?.jsonl"),
+    ],
+)
+def test_the_url_of_a_file_is_shown_without_what_opens_it(text: str, hidden: str) -> None:
+    assert hide_file_secrets(text) == hidden
 
 
 @pytest.mark.parametrize(

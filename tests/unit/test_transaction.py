@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import asdict, replace
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from tests.support.databases import memory_store
 from worker.core.status import Status
 from worker.fleet.control.entities import ProjectRecord, RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import Claimed, Completed, StartConfirmed, apply
 from worker.fleet.control.queue import AGEING_S, ProjectQueue
+from worker.fleet.control.store import reading
 from worker.fleet.control.store import statements as sql
+from worker.fleet.control.store import store as stores
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.store.transaction import (
     EventRow,
@@ -444,3 +449,22 @@ def test_workers_and_what_they_offer_are_the_last_that_were_put(transaction: Tra
     assert transaction.worker("north") == north
     assert transaction.offers(5) == {"north": '["x"]'}
     assert transaction.offers(4) == {"north": '["x"]', "south": None}
+
+
+def test_errors_of_the_database_have_no_values(transaction: Transaction) -> None:
+    """They are logged, and the values are inputs, plans and states."""
+    with pytest.raises(OperationalError) as caught:
+        transaction.connection.execute(text("INSERT INTO nowhere VALUES (:x)"), {"x": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///{folder}/a.db", "postgresql://ann@127.0.0.1:1/none"]
+)
+@pytest.mark.parametrize("make", [stores._engine, reading._read_only])
+def test_every_engine_hides_values(make: Callable[[str], Engine], url: str, tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    if make is reading._read_only and url == "sqlite://":
+        return  # there is nothing to read in a memory of its own
+    (tmp_path / "a.db").touch()
+    assert make(url.format(folder=tmp_path)).hide_parameters

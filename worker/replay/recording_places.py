@@ -30,6 +30,7 @@ from worker.replay.remote_files import (
     name_in,
     reason_of,
 )
+from worker.util.masking import hide_file_secrets
 from worker.workflow.documents.near_files import suggest_file
 
 # Read together, as object stores serve many requests at once.
@@ -191,7 +192,7 @@ def _find_remote(url: str) -> Sequence[Place]:
                 return history
             listed = {path: files.info(path)}
         else:
-            raise UsageError(f"{url}: there is no recording")
+            raise UsageError(f"{hide_file_secrets(url)}: there is no recording")
     return [
         RemoteFile(files, path, name_in(files, path, url), _size(info))
         for path, info in sorted(listed.items())

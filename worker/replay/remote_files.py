@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from worker.errors import MachineError, UsageError, WorkerError
-from worker.util.masking import hide_url_secrets
+from worker.util.masking import hide_file_secrets
 
 T = TypeVar("T")
 PLACES = frozenset((
@@ -37,18 +37,19 @@ def is_url(place: object) -> bool:
 def file_system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path in it. Raises :class:`UsageError`."""
     _check_file_systems(url)
+    readable_url = hide_file_secrets(url)
     try:
         # Part of an extra, and only URLs need it.
         import fsspec
     except ImportError:
         extra = "pip install 'workflow-worker[cluster]'"
-        raise UsageError(f"{url}: URLs need the extra 'cluster': {extra}") from None
+        raise UsageError(f"{readable_url}: URLs need the extra 'cluster': {extra}") from None
     try:
         files, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, FileNotFoundError) as error:
-        raise UsageError(f"{url}: {reason_of(error)}") from error
+        raise UsageError(f"{readable_url}: {reason_of(error)}") from error
     except Exception as error:
-        raise MachineError(f"cannot reach {url}: {reason_of(error)}") from error
+        raise MachineError(f"cannot reach {readable_url}: {reason_of(error)}") from error
     return files, path
 
 
@@ -58,19 +59,25 @@ def _check_file_systems(url: str) -> None:
         name, separator, _ = part.partition("://")
         if (separator or re.fullmatch("[a-z]+", part)) and name not in PLACES:
             known = ", ".join(sorted(PLACES))
-            raise UsageError(f"{url}: unknown file system '{name}' (expected one of {known})")
+            raise UsageError(
+                f"{hide_file_secrets(url)}: unknown file system '{name}' (expected one of {known})"
+            )
 
 
 @contextmanager
 def machine_errors(action: str) -> Iterator[None]:
-    """Raise :class:`MachineError` for what fails; ``action`` is such as ``read s3://bucket/a``."""
+    """Raise :class:`MachineError` for what fails; ``action`` is such as ``read s3://bucket/a``.
+
+    Its text, which may be logged, has no secrets of the URL.
+    """
     try:
         yield
     except WorkerError:
         raise
     # Each file system has errors of its own, for a missing permission or a lost connection.
     except Exception as error:
-        raise MachineError(f"cannot {action}: {reason_of(error)}") from error
+        text = f"cannot {hide_file_secrets(action)}: {reason_of(error)}"
+        raise MachineError(text) from error
 
 
 def open_for_writing(url: str) -> IO[bytes]:
@@ -101,14 +108,14 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 
 def name_in(files: Any, path: str, url: str) -> str:
-    """Return the URL of a file; one in an archive also names the archive, as ``url`` does."""
-    name: str = files.unstrip_protocol(path)
+    """Return the URL of a file, for people; in an archive it names that too, as ``url`` does."""
     _, separator, container = url.partition("::")
-    return f"{name}{separator}{hide_url_secrets(container)}" if separator else name
+    return hide_file_secrets(f"{files.unstrip_protocol(path)}{separator}{container}")
 
 
 def reason_of(error: Exception) -> str:
-    text = str(error).partition("\n")[0]
+    # Errors of file systems name the URL.
+    text = hide_file_secrets(str(error).partition("\n")[0])
     if not text and isinstance(error, FileNotFoundError):
         return "there is no such file"
     return text or type(error).__name__

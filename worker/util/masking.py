@@ -164,6 +164,20 @@ def hide_url_secrets(text: str) -> str:
     return Mask(token for token in tokens if len(token) >= MIN_SECRET_LENGTH).text(hidden)
 
 
+# Only with a value: in the path of a file, a question mark stands for any character.
+_QUERY = re.compile(r"\?[^\s?=/'\"]*=[^\s'\")]*(?<![:,.])")
+
+
+def hide_file_secrets(text: str) -> str:
+    """Return a text, for people, whose URLs of files have no password and no query.
+
+    Their paths stay, as names of files look like tokens. A query is what signs a URL of an object.
+    """
+    # Of a file in an archive, each part has a password of its own.
+    parts = text.split("::")
+    return "::".join(_QUERY.sub("?…", _PASSWORD.sub(r"\1:…@", part)) for part in parts)
+
+
 _SECRET_FIELD = re.compile(r"key|token|secret|sig|pass|pwd|auth|code", re.IGNORECASE)
 
 

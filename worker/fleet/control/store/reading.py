@@ -60,7 +60,7 @@ def _read_only(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             return _sqlite(parsed.database)
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed.set(drivername="postgresql+psycopg"))
+            return create_engine(parsed.set(drivername="postgresql+psycopg"), hide_parameters=True)
     except (ArgumentError, ValueError) as error:
         raise UsageError(f"'{hide_url_secrets(url)}' is not a database URL") from error
     except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -78,4 +78,6 @@ def _sqlite(file: str) -> Engine:
         raise UsageError(f"there is no database {file}")
     # Not the URL of the control plane: that would create the file, and take the writer's lock.
     place = f"file:{quote(file)}?mode=ro"
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True))
+    return create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(place, uri=True), hide_parameters=True
+    )

@@ -349,7 +349,9 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() != "postgresql":
             raise _unknown(parsed.drivername)
         defaults = {key: value for key, value in _POSTGRESQL.items() if key not in parsed.query}
-        return create_engine(parsed, pool_pre_ping=True, connect_args=defaults)
+        return create_engine(
+            parsed, pool_pre_ping=True, connect_args=defaults, hide_parameters=True
+        )
     except NoSuchModuleError as error:
         raise _unknown(parsed.drivername) from error
     except ModuleNotFoundError as error:
@@ -368,6 +370,8 @@ def _sqlite(url: Any) -> Engine:
     memory = url.database in (None, "", ":memory:")
     engine = create_engine(
         url,
+        # Errors are logged, and the values of a statement are inputs, plans and states.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
         **({"poolclass": StaticPool} if memory else {}),
     )
