@@ -89,7 +89,8 @@ class PreparedFiles:
     def _replace(self, name: str, data: bytes) -> None:
         if self._folder is None:
             return
-        temporary = self._folder / f"{name}.{os.getpid()}.new"
+        # Of this call alone: threads of a process check the same file at the same time.
+        temporary = self._folder / f"{name}.{os.urandom(8).hex()}.new"
         # A full disk or a folder that has become read-only costs time at each start, not the run.
         with contextlib.suppress(OSError):
             try:

@@ -21,7 +21,7 @@ from worker.testing.schedule import CaseRuns, ScheduledRun, scheduled_runs
 from worker.testing.trigger_check import refusal_mismatches, response_mismatches
 
 # Processor time of one case, as measured: it decides how many processes are worth their start.
-_SCRIPTED_S = 0.0003
+_SCRIPTED_S = 0.0002
 _REAL_CODE_S = 0.001
 
 # Scripted cases that run before the first of them is reported.
