@@ -123,18 +123,6 @@ def print_warnings(workflow: Workflow) -> None:
         print(f"warning: {printable(text)}", file=sys.stderr)
 
 
-def prepare_target(target: str) -> None:
-    """Create the folder of a file that is written later, or raise WorkerError."""
-    # Before the run: afterwards its requests are made, and its final state would be lost.
-    if target != "-":
-        try:
-            if Path(target).is_dir():
-                raise UsageError(f"cannot write {target}: it is a folder")
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(Path(target), error) from error
-
-
 def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     """Write a state as JSON to a file or (``-``) to stdout; ``null`` for None."""
     text = dump_indented(state)

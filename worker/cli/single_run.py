@@ -20,7 +20,6 @@ from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.entry import EXIT_MACHINE
 from worker.cli.files import (
-    prepare_target,
     print_warnings,
     read_credentials,
     read_input,
@@ -28,6 +27,7 @@ from worker.cli.files import (
 )
 from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.services import on_signals
+from worker.cli.targets import prepare_target
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.runner.pool import Pool

@@ -10,7 +10,7 @@ import click
 
 from worker.cli import complete
 from worker.cli.connection import BrokerConnection
-from worker.cli.files import prepare_target, read_input
+from worker.cli.files import read_input
 from worker.cli.options import (
     WORKFLOW_PATH,
     as_json,
@@ -28,6 +28,7 @@ from worker.cli.options import (
 from worker.cli.order_terms import check_tags, order_terms, read_retry
 from worker.cli.printing import follow_order, print_order, write_final_state
 from worker.cli.short_ids import find_run_id
+from worker.cli.targets import prepare_target
 from worker.cli.value_types import WholeNumberRange
 from worker.core.status import STATUSES, Status
 from worker.errors import LoadError, UsageError

@@ -315,4 +315,4 @@ def write_junit(file: Path, results: list[CaseResult]) -> None:
         if result.mismatches:
             text = printable("\n".join(result.mismatches))
             ElementTree.SubElement(case, "failure", message=text.partition("\n")[0]).text = text
-    ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
+    write_file(file, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))

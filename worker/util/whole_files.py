@@ -25,5 +25,9 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
             if target.exists():
                 os.fchmod(descriptor, target.stat().st_mode & 0o777)
         draft.replace(target)
+    except OSError as error:
+        # A message names the file, and not its draft.
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
         draft.unlink(missing_ok=True)
