@@ -12,6 +12,7 @@ import pytest
 from tests.support.control_plane_harness import TOPICS
 from tests.support.databases import memory_store
 from tests.support.event_names import EventNames
+from tests.support.topic_lanes import until
 from worker.cli import connection as connections
 from worker.fleet import request_channel
 from worker.fleet.client import Client
@@ -102,16 +103,23 @@ async def test_a_control_plane_that_ends_leaves_the_presence_to_another() -> Non
 
     with memory_store(Store) as first, memory_store(Store) as second:
         async with asyncio.timeout(20), watcher:
-            planes = []
+            planes, processors = [], list[MessageProcessor]()
+
+            def deferring() -> list[bool]:
+                return [processor.defers_claims for processor in processors]
+
             for id, store in (("left", first), ("ended", second)):
-                processor = MessageProcessor(store, topics=TOPICS)
+                processors.append(MessageProcessor(store, topics=TOPICS))
                 bus = broker.bus(*TOPICS.for_control(shared=True))
-                plane = ControlPlane(bus, processor, topics=TOPICS, log=EventNames(), id=id)
+                plane = ControlPlane(bus, processors[-1], topics=TOPICS, log=EventNames(), id=id)
                 planes.append(asyncio.create_task(plane.run()))
                 assert await next_presence() == (id, True)
+            # The last one answers claims at once, and the other one has them too.
+            await until(lambda: deferring() == [True, False])
             planes[1].cancel()
             assert await next_presence() == ("ended", False)
             assert await next_presence() == ("left", True)
+            await until(lambda: not deferring()[0])
             planes[0].cancel()
             assert await next_presence() == ("left", False)
             await asyncio.gather(*planes, return_exceptions=True)

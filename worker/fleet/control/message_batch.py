@@ -37,6 +37,11 @@ def is_query(message: Message) -> bool:
     return method.partition("/")[0] in READING
 
 
+def is_claim(message: Message) -> bool:
+    """Return True for a worker's claim."""
+    return message.topic.endswith("/claim")
+
+
 def handle_all(uow: UnitOfWork, batch: Sequence[InboundMessage], requests: RequestHandler) -> None:
     """Handle parsed messages in their order; queries wait where others took their share of time."""
     _prefetch(uow, batch)

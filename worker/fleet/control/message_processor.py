@@ -24,7 +24,7 @@ from worker.fleet.control.idle_check import is_any_due
 from worker.fleet.control.inbound import MessageParser
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Expired
-from worker.fleet.control.message_batch import handle_all, is_query
+from worker.fleet.control.message_batch import handle_all, is_claim, is_query
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.run_assignment import assign_runs, waiting_projects
@@ -47,9 +47,12 @@ from worker.fleet.control.unit_of_work import (
     Settings,
     UnitOfWork,
 )
+from worker.fleet.control.worker_messages import is_first, pending_claim
+from worker.fleet.control.worker_names import is_recorded
 from worker.fleet.control.workflow_registry import VersionCache, WorkflowRegistry
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.worker_protocol import Claim
 from worker.util.machine_clock import random_hex
 
 T = TypeVar("T")
@@ -99,6 +102,8 @@ class MessageProcessor:
         self._turn = QueueTurn()
         self._last_echo_us = self._echoed_us = 0
         self._states = StatePublication()
+        self.defers_claims = False
+        """Whether another control plane answers claims at once; this one remembers them then."""
 
     def limit_messages(self, max_bytes: int) -> None:
         """Publish no message that is larger than ``max_bytes``."""
@@ -121,6 +126,10 @@ class MessageProcessor:
 
         Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
+        if self.defers_claims and self._settings.shared:
+            messages = self._remember_claims(messages, now_us)
+        if not messages:
+            return Outgoing()
         # Queries have a transaction of their own: rows that others wait for are locked no longer.
         queries = [message for message in messages if is_query(message)]
         if not queries or len(queries) == len(messages):
@@ -129,6 +138,27 @@ class MessageProcessor:
         results = self._process_together(changes, now_us)
         results.extend(self._process_together(queries, now_us))
         return results
+
+    def _remember_claims(self, messages: Sequence[Message], now_us: int) -> list[Message]:
+        """Remember claims for the next transaction; return the messages that need one."""
+        others: list[Message] = []
+        for message in messages:
+            parsed = self._parser.parse(message) if is_claim(message) else None
+            # The name of a client's user may be the last level of a topic too.
+            if (
+                parsed is not None
+                and isinstance(parsed.content, Claim)
+                and self._can_wait(parsed.worker, parsed.content, now_us)
+            ):
+                self._pending_claims[parsed.worker] = pending_claim(parsed.content)
+            else:
+                others.append(message)
+        return others
+
+    def _can_wait(self, worker: str, claim: Claim, now_us: int) -> bool:
+        lease_us = int(self._settings.lease_s * 1e6)
+        is_known = is_recorded(self._contacts, worker, claim.incarnation, now_us, lease_us)
+        return is_known and is_first(claim)
 
     def _process_together(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         try:

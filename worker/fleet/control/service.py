@@ -351,11 +351,7 @@ class ControlPlane:
     def _receive_own(self, message: Message) -> bool:
         """Receive a message for the service itself; return False for one to process."""
         if message.topic == self._topics.control:
-            if message.retain:
-                self._retained.presence_retained()
-            elif self._is_end_of_another(message.payload):
-                # All share the one presence: workers would wait for a control plane that is there.
-                self._bus.publish(_presence(self._topics, self._id, online=True))
+            self._on_presence(message)
             return True
         if message.topic != self._echo.topic:
             return False
@@ -366,12 +362,21 @@ class ControlPlane:
             self._next_tick = 0.0
         return True
 
-    def _is_end_of_another(self, payload: bytes) -> bool:
+    def _on_presence(self, message: Message) -> None:
+        if message.retain:
+            self._retained.presence_retained()
         try:
-            presence = wire.decode(Presence, payload)
+            presence = wire.decode(Presence, message.payload)
         except wire.WireError:
-            return False
-        return not presence.online and presence.incarnation != self._id
+            return
+        is_other = presence.incarnation != self._id
+        # Each claim needs one transaction, and not one of each control plane: all know by the last
+        # presence whose. The others have the claim too, for the runs that they make, and for their
+        # next tick where that one hangs.
+        self._processor.defers_claims = is_other and presence.online
+        if is_other and not presence.online and not message.retain:
+            # All share the one presence: workers would wait for a control plane that is there.
+            self._bus.publish(_presence(self._topics, self._id, online=True))
 
     async def _on_change(self, change: Change) -> None:
         match change:

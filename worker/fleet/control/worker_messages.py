@@ -150,9 +150,17 @@ def claim(uow: UnitOfWork, worker: str, claim: Claim) -> None:
     elif claim.demand == 0:
         uow.pending_claims.pop(worker, None)
     else:
-        uow.pending_claims[worker] = PendingClaim(
-            claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation
-        )
+        uow.pending_claims[worker] = pending_claim(claim)
+
+
+def is_first(claim: Claim) -> bool:
+    """Return True for a claim that has no response yet, and is not withdrawn."""
+    return claim.protocol == PROTOCOL and claim.demand > 0 and not claim.repeated
+
+
+def pending_claim(claim: Claim) -> PendingClaim:
+    """Return what is remembered of a claim."""
+    return PendingClaim(claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation)
 
 
 def _answer_again(uow: UnitOfWork, worker: str, claim: Claim) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from worker.fleet.control.store.transaction import WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, UnitOfWork
 from worker.fleet.messaging.worker_protocol import Command, NameRefusal
@@ -19,11 +21,22 @@ def holder(uow: UnitOfWork, known: WorkerRow | None, incarnation: str) -> Worker
     return known if 0 <= silent_us < uow.lease_us else None
 
 
+def is_recorded(
+    contacts: Mapping[str, tuple[str, int]],
+    worker: str,
+    incarnation: str,
+    now_us: int,
+    lease_us: int,
+) -> bool:
+    """Check that an incarnation holds its name, and that this was recorded not long ago."""
+    known_incarnation, written_us = contacts.get(worker, ("", 0))
+    # A few times a lease: to write it with each message would cost a statement each.
+    return known_incarnation == incarnation and 0 <= now_us - written_us < lease_us // 4
+
+
 def record_contact(uow: UnitOfWork, worker: str, incarnation: str) -> None:
     """Record that a worker was heard of. Raises :class:`MessageRefused` where its name is taken."""
-    known_incarnation, written_us = uow.contacts.get(worker, ("", 0))
-    # A few times a lease: to write it with each message would cost a statement each.
-    if known_incarnation == incarnation and 0 <= uow.now_us - written_us < uow.lease_us // 4:
+    if is_recorded(uow.contacts, worker, incarnation, uow.now_us, uow.lease_us):
         return
     known = uow.transaction.worker(worker)
     if (other := holder(uow, known, incarnation)) is not None:

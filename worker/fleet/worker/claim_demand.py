@@ -47,8 +47,8 @@ class ClaimDemand:
 
     @staticmethod
     def _has_grown(demand: int, claimed: int, waited_s: float) -> bool:
-        # Not with each run that ends: all control planes receive each claim, and handle it in a
-        # transaction.
+        # Not with each run that ends: each claim takes a message, and a transaction of one of the
+        # control planes.
         return demand >= 2 * claimed or (demand > claimed and waited_s > GROWTH_S)
 
     def withdraw(self, now: float) -> Claim | None:
