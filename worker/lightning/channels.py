@@ -17,7 +17,12 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosedOK,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 
 from worker.errors import reason_of
 from worker.lightning.channel_errors import (
@@ -114,6 +119,10 @@ class ChannelSocket:
                         await self._serve(connection)
                 except InvalidStatus as error:
                     self._check_status(error, was_connected)
+                except InvalidURI:
+                    # Its text has the whole address, with the token.
+                    text = f"{self._shown_url} or where it redirects to is no valid address"
+                    self._log.warning("lightning.disconnected", error=text)
                 except (OSError, TimeoutError, WebSocketException) as error:
                     self._log.warning("lightning.disconnected", error=reason_of(error))
                 tries += 1

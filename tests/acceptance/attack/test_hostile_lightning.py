@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -15,11 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.dashboard_fleet import DiscardingLog
 from tests.support.lightning import attached, job, plan
 from tests.support.services import Asked, serving
 from worker.cli import fetch
+from worker.cli.lightning_url import check_url
 from worker.errors import UsageError
 from worker.lightning import sandbox_runs
+from worker.lightning.channels import ChannelSocket
 from worker.lightning.run_plan import RunPlanError, read_input, read_run_plan
 from worker.lightning.sandbox_runs import SandboxRuns
 from worker.lightning.serializer import FrameError, decode_frame
@@ -197,6 +201,26 @@ def test_no_error_names_the_password_of_an_address(address: str, tmp_path: Path)
     with pytest.raises(UsageError) as caught:
         fetch.get_project(address, "p", "t", as_yaml=False)
     assert "p4zz" not in str(caught.value) or "://" not in address
+
+
+@pytest.mark.parametrize(
+    "address", ["ws://h#x", "ws://h/?x=1", "ws://h#", "ws://" + "a" * 64, "ws:///x", "ws://[::1"]
+)
+def test_an_address_that_nothing_can_follow_is_refused(address: str) -> None:
+    """What follows an address is the token: errors of the library quoted both."""
+    with pytest.raises(UsageError, match="not an address of Lightning"):
+        check_url(address, "ws", "wss", form="wss://HOST")
+
+
+async def test_no_log_of_an_invalid_address_has_the_token() -> None:
+    class Log(DiscardingLog):
+        def warning(self, event: str, **fields: Any) -> None:
+            logged.set_result(fields["error"])
+
+    logged = asyncio.get_running_loop().create_future()
+    connecting = asyncio.create_task(ChannelSocket("ws://h#x", {"token": "hunter2"}, Log()).run())
+    assert "hunter2" not in await logged
+    connecting.cancel()
 
 
 def test_json_of_a_project_is_kept() -> None:
