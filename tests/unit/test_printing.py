@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,40 @@ def test_a_retry_names_the_new_run_and_what_to_type() -> None:
     text = new_run("patient 1", "patient 1-2")
     assert text.startswith("new run patient 1-2: worker runs show 'patient 1-2' --follow shows it")
     assert text.endswith("worker orders show 'patient 1' all runs of the order")
+
+
+COMMAND = "::add-mask::x"
+NAMES_OF_LINES = {
+    "name": f"w\n{COMMAND}",
+    "steps": [
+        {
+            "id": f"{id}\n{COMMAND}",
+            "name": f"{id}\n{COMMAND}",
+            "adaptor": "common",
+            "expression": f"fn(s => s)\nfn(s => {{ undefinedName; return s }}) // {id}",
+            "next": following,
+        }
+        for id, following in (("a", {f"b\n{COMMAND}": "on_job_failure"}), ("b", {}))
+    ],
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "lint", "explore", "diff"])
+def test_no_name_is_a_line_of_its_own(command: str, tmp_path: Path) -> None:
+    """Systems for CI execute such lines, and the author of a pull request names steps."""
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(NAMES_OF_LINES))
+    files = [str(file)] * (2 if command == "diff" else 1)
+    output = CliRunner().invoke(cli, [command, *files]).output
+    assert output and not [line for line in output.splitlines() if line.startswith(COMMAND)]
+
+
+def test_the_place_of_an_error_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(NAMES_OF_LINES))
+    output = CliRunner().invoke(cli, ["run", str(file)]).output
+    assert "undefinedName" in output
+    assert not [line for line in output.splitlines() if line.strip().startswith(COMMAND)]
 
 
 def _alert(run_id: str, *, acknowledged: bool = False) -> dict[str, Any]:

@@ -102,8 +102,7 @@ def markdown_text(text: str) -> str:
     """Return foreign text as Markdown that displays it, on one line."""
     # Names and conditions are foreign text: neither markup nor a mention may come of them. Mentions
     # of people and issues are looked for in the text that is displayed, but not within code.
-    escaped = "".join(_escaped(char) for char in printable(text))
-    return escaped.replace("\n", " ")
+    return "".join(_escaped(char) for char in printable(text))
 
 
 def _escaped(char: str) -> str:

@@ -27,7 +27,7 @@ from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.runner.parallel import WorkExecutor
-from worker.sinks.terminal_text import format_cost, printable
+from worker.sinks.terminal_text import format_cost, printable, printable_lines
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
@@ -294,7 +294,7 @@ def print_result(result: CaseResult) -> None:
     cost = "" if not result.cost else f"  {format_cost(result.cost)} instructions"
     print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}{cost}")
     for mismatch in result.mismatches:
-        print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
+        print(f"    {printable(f'{case.file}:{case.line}')}: {printable_lines(mismatch)}")
 
 
 def write_junit(file: Path, results: list[CaseResult]) -> None:
@@ -313,6 +313,6 @@ def write_junit(file: Path, results: list[CaseResult]) -> None:
             time=f"{result.seconds:.3f}",
         )
         if result.mismatches:
-            text = printable("\n".join(result.mismatches))
+            text = printable_lines("\n".join(result.mismatches))
             ElementTree.SubElement(case, "failure", message=text.partition("\n")[0]).text = text
     write_file(file, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))

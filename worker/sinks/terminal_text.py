@@ -27,7 +27,16 @@ _UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f]|{_NOT_ESCAPED_BY_JSON}")
 
 
 def printable(text: str) -> str:
-    """Replace each unsafe character by its hexadecimal code."""
+    """Make the text one line, and replace each unsafe character by its hexadecimal code.
+
+    One line, as a name with a line feed would be a line of its own: one that reads like ours, or
+    like a command to the system for CI that prints it (``::add-mask::``).
+    """
+    return printable_lines(text.replace("\n", " ⏎ "))
+
+
+def printable_lines(text: str) -> str:
+    """Replace each unsafe character of a text whose line breaks are ours, or which a page holds."""
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
@@ -52,7 +61,7 @@ def escape_like_json(text: str) -> str:
 
 def one_line(text: str, limit: int = 300) -> str:
     """Make the text one printable line of at most ``limit`` characters."""
-    flat = printable(text.replace("\n", " ⏎ ").replace("\t", " "))
+    flat = printable(text).replace("\t", " ")
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from worker.core.events import RunLog, StepComplete, cost_of
 from worker.runner.result import PathEntry, Result
 from worker.sinks.run_summary import walked_path
-from worker.sinks.terminal_text import format_cost
+from worker.sinks.terminal_text import format_cost, printable
 from worker.testing.case import Expectation, ExpectedOutput
 from worker.testing.cost_bound import CostBound
 from worker.testing.jsonpath import NO_MATCH, query
@@ -114,7 +114,8 @@ def first_not_passed(through: Sequence[str], actual: Sequence[str]) -> str | Non
 
 
 def _arrows(steps: tuple[str, ...]) -> str:
-    return " → ".join(steps) or "(no step)"
+    # A line feed in a name would be a line of the message.
+    return " → ".join(map(printable, steps)) or "(no step)"
 
 
 def _edges(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:

@@ -7,7 +7,12 @@ from typing import Any
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
 from worker.core.status import STATUS_OF_REASON
 from worker.sinks.run_summary import status_mark
-from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
+from worker.sinks.terminal_text import (
+    format_duration,
+    format_time_of_day,
+    one_line,
+    printable_lines,
+)
 
 # A job may log megabytes in a line; a browser holds thousands of lines.
 MAX_TEXT = 8000
@@ -40,7 +45,7 @@ def _end(event: StepComplete | RunComplete) -> str:
 
 
 def _line(event: AnyEvent, step: str, level: str, source: str, text: str) -> dict[str, Any]:
-    whole = printable(text)
+    whole = printable_lines(text)
     more = f"… ({len(whole) - MAX_TEXT:,} more characters)" if len(whole) > MAX_TEXT else ""
     return {
         "seq": event.seq,

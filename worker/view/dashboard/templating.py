@@ -8,7 +8,12 @@ from typing import Any
 import jinja2
 
 from worker.core.status import STATUSES, Status
-from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
+from worker.sinks.terminal_text import (
+    format_duration,
+    format_time_of_day,
+    one_line,
+    printable_lines,
+)
 from worker.util.machine_clock import now_us
 from worker.util.utc_time import utc_moment
 from worker.version import VERSION
@@ -44,7 +49,7 @@ def create_environment() -> jinja2.Environment:
 def _safe(value: Any) -> Any:
     if value is None:
         return ""
-    return printable(value) if type(value) is str else value
+    return printable_lines(value) if type(value) is str else value
 
 
 def iso(microseconds: int) -> str:
@@ -59,7 +64,7 @@ def day(microseconds: int) -> str:
 
 def short_id(id: str) -> str:
     """Shorten a generated id to what people compare; the command accepts it too."""
-    return one_line(id, 24) if len(id) < 20 else printable(id[:8])
+    return one_line(id, 24) if len(id) < 20 else printable_lines(id[:8])
 
 
 def symbol(status: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from worker.core.outcome import StepError
 from worker.sinks.run_summary import edge_of
-from worker.sinks.terminal_text import printable
+from worker.sinks.terminal_text import printable_lines
 from worker.util.json import dumps
 from worker.view.report.view_model import ErrorView, SourceLine
 from worker.workflow.model import Step
@@ -65,8 +65,8 @@ def _line(number: int, text: str, caret: int) -> SourceLine:
     # Escapes such as \x202e are longer than the character, so they move the caret. A long line
     # begins near the caret.
     begin = max(0, caret - 1 - _WIDE // 2) if len(text) > _WIDE else 0
-    visible = printable(text[begin : begin + _WIDE]).replace("\t", " ")
-    ahead = printable(text[begin : max(begin, caret - 1)])
+    visible = printable_lines(text[begin : begin + _WIDE]).replace("\t", " ")
+    ahead = printable_lines(text[begin : max(begin, caret - 1)])
     return SourceLine(number=number, text=visible, caret=len(ahead) + 1 if caret else 0)
 
 

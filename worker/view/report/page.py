@@ -14,7 +14,7 @@ from importlib import resources
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import one_line, printable_lines
 from worker.util.json import dumps
 from worker.view.graph.drawing import Drawing
 from worker.view.graph.themes import dark_style_sheet, style_sheet
@@ -128,7 +128,7 @@ def _first_difference(main: ET.Element, first: FirstDifference | None) -> None:
         return
     # A long message scrolls, and what scrolls must be within reach of the keyboard.
     reachable = {"class": "message", "tabindex": "0"}
-    _tag(section, "p", printable(first.message[:4000]), reachable)
+    _tag(section, "p", printable_lines(first.message[:4000]), reachable)
     if first.row is not None:
         _tag(section, "button", "Show it", {"type": "button", "id": "show-first"})
 
@@ -147,10 +147,10 @@ def _summary(holder: ET.Element, run: RunView, label: str) -> None:
     _tag(headline, "span", run.headline, {"class": "chip"})
     _summary_lines(section, run.summary)
     facts = ("began", run.began), ("run", run.run_id), ("from", run.name)
-    text = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
+    text = " · ".join(f"{name} {printable_lines(value)}" for name, value in facts if value)
     _tag(section, "p", text, {"class": "facts"})
     for note in run.notes:
-        _tag(section, "p", printable(note), {"class": "note"})
+        _tag(section, "p", printable_lines(note), {"class": "note"})
 
 
 def _summary_lines(section: ET.Element, summary: Sequence[str]) -> None:
