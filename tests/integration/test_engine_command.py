@@ -48,9 +48,14 @@ def test_the_engine_is_prepared_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_stops_no_run_and_is_named(tmp_path: Path) -> None:
     file = tmp_path / "sum.json"
     file.write_text(json.dumps(WORKFLOW))
     nowhere = tmp_path / "a file"
     nowhere.write_text("")
-    assert worker(nowhere, "engine", "prepare").stdout == "✓ the engine is prepared\n"
+    reason = f"at each start, as the cache {nowhere} cannot be written"
+    assert reason in worker(nowhere, "run", str(file)).stderr
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        worker(nowhere, "engine", "prepare")
+    assert raised.value.returncode == 71
+    assert f"error: cannot write the cache {nowhere}: each start" in raised.value.stderr

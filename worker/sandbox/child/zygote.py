@@ -44,8 +44,9 @@ from worker.sandbox.protocol import (
     RunRequest,
 )
 from worker.sandbox.python.imports import import_ahead
-from worker.sandbox.realms import is_engine_prepared, prepare_realm
+from worker.sandbox.realms import can_keep_engine, is_engine_prepared, prepare_realm
 from worker.sandbox.runner_user import become, runner_user
+from worker.util.cache_folder import root
 
 MAX_REASON = 500
 """Characters of the error of a bundle that are reported."""
@@ -68,7 +69,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     contents = RealmContents(*json.loads(sys.argv[2] or "[]"))
     if not is_engine_prepared(metered=contents.metered):
-        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
+        print(f"preparing the engine: {_how_often()}, for some seconds", file=sys.stderr)
     try:
         image = prepare_realm(contents)
     except (ScriptError, EngineFault, OSError, ValueError) as error:
@@ -85,6 +86,12 @@ def main() -> None:
     gc.enable()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         Zygote(control, engine, image).serve()
+
+
+def _how_often() -> str:
+    if can_keep_engine():
+        return "once on this machine"
+    return f"at each start, as the cache {root()} cannot be written"
 
 
 def harden() -> None:
