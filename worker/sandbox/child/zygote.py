@@ -47,6 +47,7 @@ from worker.sandbox.python.imports import import_ahead
 from worker.sandbox.realms import can_keep_engine, is_engine_prepared, prepare_realm
 from worker.sandbox.runner_user import become, runner_user
 from worker.util.cache_folder import root
+from worker.util.packed import prepare_decoders
 
 MAX_REASON = 500
 """Characters of the error of a bundle that are reported."""
@@ -79,6 +80,7 @@ def main() -> None:
         return
     # The instance of every run: a child inherits it, with the pages that only the image has.
     engine = Engine(image, metered=contents.metered)
+    prepare_decoders()
     leave_world(user)
     # A collection in a child would write to every object's header, and copy the shared pages. None
     # here: it would take as long as a run, for the little garbage of the imports.
