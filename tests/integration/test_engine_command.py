@@ -59,3 +59,17 @@ def test_a_cache_that_cannot_be_written_stops_no_run_and_is_named(tmp_path: Path
         worker(nowhere, "engine", "prepare")
     assert raised.value.returncode == 71
     assert f"error: cannot write the cache {nowhere}: each start" in raised.value.stderr
+
+
+@pytest.mark.slow
+def test_a_bundle_is_loaded_where_nothing_is_prepared(tmp_path: Path) -> None:
+    # The process that loads it is confined before, and reads no file afterwards.
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.sandbox.child.realm_maker", str(tmp_path)],
+        input=json.dumps(
+            {"bundles": {"b": "globalThis.__adaptor = {fn: f => f};"}, "libraries": []}
+        ).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"") and len(done.stdout) > 1_000_000
