@@ -11,12 +11,11 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
-from unittest.mock import patch
 
 import worker
+from bench.caches import own_cache
 from bench.table import row
 from tests.support.fake_adaptors import store_bundle
 from worker.core.events import RunComplete
@@ -119,10 +118,7 @@ def main() -> None:
     )
     try:
         # The engine is prepared anew in it.
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            patch.dict(os.environ, {"WORKER_CACHE": folder}),
-        ):
+        with own_cache():
             store_bundle(ADAPTOR, BUNDLE)
             assert server.stdout is not None
             grown, late_s, end = asyncio.run(measure(int(server.stdout.readline())))

@@ -12,9 +12,9 @@ import statistics
 import time
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import worker
+from bench.caches import own_cache
 from bench.table import row
 from tests.support.locale_agreement import answer, expressions
 from worker.engine.instance import Instance
@@ -83,19 +83,12 @@ def resident_mb(pid: int) -> float:
 async def first_image_s() -> float:
     """Return the seconds of a first run, where the machine code is prepared and no image is."""
     usual = default_folder()
-    cache = os.environ.get("WORKER_CACHE")
-    with TemporaryDirectory() as folder:
-        os.environ["WORKER_CACHE"] = folder
+    with own_cache():
         default_folder().mkdir(mode=0o700, parents=True)
         for file in usual.glob("code-*"):
             shutil.copy(file, default_folder() / file.name)
-        try:
-            async with Pool(size=1) as pool:
-                return await run_ms(pool, workflow(FORMATS)) / 1000
-        finally:
-            os.environ.pop("WORKER_CACHE")
-            if cache is not None:
-                os.environ["WORKER_CACHE"] = cache
+        async with Pool(size=1) as pool:
+            return await run_ms(pool, workflow(FORMATS)) / 1000
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
+from bench.caches import own_cache
 from bench.table import row
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.cli.replay import REPLAY_S, ReplayWork
@@ -144,11 +144,9 @@ def main() -> None:
     if shutil.which("npm") is None:
         row("real adaptors and replays", "-", "needs Node and npm")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["WORKER_CACHE"] = str(Path(folder) / "cache")
+    with own_cache(), tempfile.TemporaryDirectory() as folder:
         script = str(Path(sys.executable).parent / "worker")
         subprocess.run(
             [script, "adaptors", "install", HTTP], check=True, capture_output=True, cwd=folder
         )
         asyncio.run(measure(Path(folder)))
-        del os.environ["WORKER_CACHE"]

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from worker.engine.compile import write_code
 from worker.engine.prepared_files import PreparedFiles
 
 
@@ -152,3 +153,10 @@ def test_processes_that_start_together_prepare_once(tmp_path: Path) -> None:
     processes = [subprocess.Popen(command) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0] * 4
     assert (tmp_path / "log").read_text() == "x"
+
+
+def test_a_compiler_whose_command_has_ended_says_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    write_code(bytes(2**20), writer)
+    os.close(writer)

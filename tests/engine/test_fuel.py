@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.engine.calls import checked, direct_calls_work
+from worker.engine.calls import checked, direct
 from worker.engine.failures import OutOfFuel
 from worker.engine.image import Image
 from worker.engine.instance import Instance, Runtime
@@ -39,9 +39,8 @@ def test_the_same_script_takes_the_same_fuel_in_each_instance(
 
 
 def test_checked_and_direct_calls_count_alike(metered: Runtime, blank: Image) -> None:
-    slow = Runtime(metered.code, metered.files)
-    slow.__dict__["bind"] = checked
-    assert direct_calls_work(metered.code, metered.files)
+    slow = Runtime(metered.code, checked)
+    assert metered.bind is direct
     assert fuel_of(Instance(slow, blank), LOOP) == fuel_of(Instance(metered, blank), LOOP)
 
 

@@ -10,6 +10,7 @@ import pytest
 import worker
 from worker.core.compile_plan import compile_plan
 from worker.runner.prepare import compiled_job
+from worker.util import packed
 from worker.util.packed import Packed
 
 
@@ -45,3 +46,13 @@ def test_the_parts_of_a_plan_are_not_pickled_one_by_one() -> None:
     steps = [{"id": f"s{number}", "expression": "fn(s => s)"} for number in range(100)]
     data = pickle.dumps(compile_plan(worker.load({"steps": steps})))
     assert b"worker.core.plan" in data and b"worker.workflow.model" not in data
+
+
+def test_no_decoder_is_left_to_the_processes_that_are_forked() -> None:
+    packed._decoder.cache_clear()
+    packed.prepare_decoders()
+    ahead = packed._decoder.cache_info().misses
+    assert ahead == 2
+    test_a_job_is_the_same_after_pickling_and_shared_as_before()
+    test_a_plan_is_the_same_after_pickling({})
+    assert packed._decoder.cache_info().misses == ahead

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from worker.cli.entry import escape_foreign_characters
 from worker.cli.fleet_alerts import open_alerts
 from worker.cli.main import cli
 from worker.cli.printing import print_run
@@ -129,3 +131,12 @@ def test_a_later_run_names_its_order(
     run = {"run_id": run_id, "order_id": "bad1", "status": "failed", "created": 0, "attempt": 1}
     print_run({**run, "project": "default", "workflow": "bad"}, as_json=False)
     assert capsys.readouterr().out.rstrip().endswith(end)
+
+
+def test_a_locale_without_our_marks_gets_them_as_escapes() -> None:
+    content = BytesIO()
+    stream = TextIOWrapper(content, "latin-1")
+    escape_foreign_characters(stream)
+    stream.write("✓ Büro")
+    stream.flush()
+    assert content.getvalue() == b"\\u2713 B\xfcro"

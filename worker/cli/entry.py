@@ -23,6 +23,8 @@ EXIT_INTERRUPTED = 130
 def main() -> None:
     """Run the command and exit with its code."""
     _open_missing_streams()
+    for stream in (sys.stdout, sys.stderr):
+        escape_foreign_characters(stream)
     # A terminal takes all messages, and what draws on it exchanges the stream meanwhile.
     if not sys.stderr.isatty():
         sys.stderr = _lossy(sys.stderr)
@@ -64,6 +66,13 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def escape_foreign_characters(stream: TextIO) -> None:
+    """Have what the encoding of a locale lacks written as an escape, such as ``\\u2713``."""
+    # UTF-8 has all characters, and keeps a handler that writes a file's name as its own bytes.
+    if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class LossyFile(io.FileIO):

@@ -12,9 +12,11 @@ from worker.adaptors import cache
 from worker.adaptors.names import COMMON, parse
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.cli.options import PATH, command, fuel, option
+from worker.errors import MachineError
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.protocol import INTL_LIBRARIES, USUAL_REALM, RealmContents
 from worker.sinks.terminal_text import printable
+from worker.util.cache_folder import root
 from worker.workflow.load import load, workflow_names
 
 SECTIONS = {
@@ -57,7 +59,7 @@ def prepare_engine(*, workflow_file: Path | None, counts_fuel: bool) -> int:
       worker engine prepare --fuel
     """
     # It imports the engine itself, which the help of the command must not wait for.
-    from worker.sandbox.realms import prepare_realm
+    from worker.sandbox.realms import is_engine_prepared, prepare_realm
 
     for name, contents in {**dict(_usual_realms()), **dict(_realms_of(workflow_file))}.items():
         print(f"preparing {printable(name)}", file=sys.stderr)
@@ -65,6 +67,9 @@ def prepare_engine(*, workflow_file: Path | None, counts_fuel: bool) -> int:
     if counts_fuel:
         print("preparing the engine that counts instructions", file=sys.stderr)
         prepare_realm(RealmContents(metered=True))
+    # A cache that is read-only can have been filled before, as in a container's image.
+    if not is_engine_prepared():
+        raise MachineError(f"cannot write the cache {root()}: each start prepares the engine anew")
     print("✓ the engine is prepared")
     return 0
 

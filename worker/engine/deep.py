@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import wasmtime
 
 from worker.engine.instance import Instance, Runtime
-from worker.engine.machine_code import MachineCode, config
+from worker.engine.machine_code import config
 from worker.engine.shared import prepared_files
 
 SHADOW_STACK_BYTES = 12 * 1024 * 1024
@@ -26,7 +26,7 @@ def deep_instance() -> Iterator[Instance]:
     # only one of them.
     wasmtime._bindings.wasmtime_config_async_stack_size_set(settings.ptr(), MACHINE_STACK_BYTES)
     settings.max_wasm_stack = MACHINE_STACK_BYTES
-    runtime = Runtime(MachineCode.load(prepared_files(), settings), prepared_files())
+    runtime = Runtime.load(prepared_files(), settings)
     try:
         instance = Instance(runtime)
         instance.deepen_stack(SHADOW_STACK_BYTES)

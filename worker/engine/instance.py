@@ -60,10 +60,21 @@ def no_host(operation: int, data: bytes) -> bytes:
 
 @dataclass
 class Runtime:
-    """What all instances of a process share: the code, and the thread that ends calls in time."""
+    """What all instances of a process share: the code, and the thread that ends calls in time.
+
+    ``bind`` is the way to call an exported function.
+    """
 
     code: MachineCode
-    files: PreparedFiles
+    bind: Bind
+
+    @classmethod
+    def load(
+        cls, files: PreparedFiles, settings: wasmtime.Config | None = None, *, metered: bool = False
+    ) -> Runtime:
+        """Load all that the engine reads from files: a confined process can read none later."""
+        code = MachineCode.load(files, settings, metered=metered)
+        return cls(code, direct if direct_calls_work(code, files) else checked)
 
     @cached_property
     def ticker(self) -> Ticker:
@@ -78,11 +89,6 @@ class Runtime:
         """End the thread of the ticker, if it was started; no call has a deadline any more."""
         if "ticker" in self.__dict__:
             self.ticker.close()
-
-    @cached_property
-    def bind(self) -> Bind:
-        """The way to call an exported function."""
-        return direct if direct_calls_work(self.code, self.files) else checked
 
     @cached_property
     def maps(self) -> bool:

@@ -53,6 +53,10 @@ class PreparedFiles:
         """Return True where there is a file for the key, which may still prove damaged."""
         return self._folder is not None and (self._folder / key).exists()
 
+    def can_keep(self) -> bool:
+        """Return True where files stay for the next process."""
+        return self._folder is not None and os.access(self._folder, os.W_OK)
+
     def _open(self, key: str) -> int | None:
         if self._folder is None:
             return None

@@ -6,7 +6,6 @@ from functools import cache
 
 from worker.engine.image import Image
 from worker.engine.instance import Instance, Runtime
-from worker.engine.machine_code import MachineCode
 from worker.engine.prepared_files import PreparedFiles, default_folder
 
 
@@ -19,7 +18,7 @@ def prepared_files() -> PreparedFiles:
 @cache
 def runtime(*, metered: bool = False) -> Runtime:
     """Return the runtime of this process; a metered one counts instructions."""
-    return Runtime(MachineCode.load(prepared_files(), metered=metered), prepared_files())
+    return Runtime.load(prepared_files(), metered=metered)
 
 
 @cache

@@ -64,3 +64,8 @@ def _reason(code: int, output: bytes) -> str:
 def is_engine_prepared(*, metered: bool = False) -> bool:
     """Return True where the machine code is in the cache, so that a start takes no seconds."""
     return MachineCode.is_prepared(prepared_files(), metered=metered)
+
+
+def can_keep_engine() -> bool:
+    """Return True where the cache can be written, so that later starts take no seconds."""
+    return prepared_files().can_keep()

@@ -20,6 +20,12 @@ class Packed(Struct, frozen=True):
             return super().__reduce__()
 
 
+def prepare_decoders() -> None:
+    """Make the decoders of all kinds, so that the processes that this one forks have them."""
+    for kind in Packed.__subclasses__():
+        _decoder(kind)
+
+
 def _unpack(kind: type[Packed], data: bytes) -> Packed:
     return _decoder(kind).decode(data)
 

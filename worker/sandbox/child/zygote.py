@@ -44,8 +44,10 @@ from worker.sandbox.protocol import (
     RunRequest,
 )
 from worker.sandbox.python.imports import import_ahead
-from worker.sandbox.realms import is_engine_prepared, prepare_realm
+from worker.sandbox.realms import can_keep_engine, is_engine_prepared, prepare_realm
 from worker.sandbox.runner_user import become, runner_user
+from worker.util.cache_folder import root
+from worker.util.packed import prepare_decoders
 
 MAX_REASON = 500
 """Characters of the error of a bundle that are reported."""
@@ -68,7 +70,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     contents = RealmContents(*json.loads(sys.argv[2] or "[]"))
     if not is_engine_prepared(metered=contents.metered):
-        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
+        print(f"preparing the engine: {_how_often()}, for some seconds", file=sys.stderr)
     try:
         image = prepare_realm(contents)
     except (ScriptError, EngineFault, OSError, ValueError) as error:
@@ -78,6 +80,7 @@ def main() -> None:
         return
     # The instance of every run: a child inherits it, with the pages that only the image has.
     engine = Engine(image, metered=contents.metered)
+    prepare_decoders()
     leave_world(user)
     # A collection in a child would write to every object's header, and copy the shared pages. None
     # here: it would take as long as a run, for the little garbage of the imports.
@@ -85,6 +88,12 @@ def main() -> None:
     gc.enable()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         Zygote(control, engine, image).serve()
+
+
+def _how_often() -> str:
+    if can_keep_engine():
+        return "once on this machine"
+    return f"at each start, as the cache {root()} cannot be written"
 
 
 def harden() -> None:
