@@ -6,10 +6,10 @@ import asyncio
 import json
 import signal
 import socket
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.fake_run import FakeRun, SilentHost
 from worker.core.events import AnyEvent, RunComplete

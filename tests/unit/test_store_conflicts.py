@@ -12,6 +12,7 @@ from tests.support.databases import memory_store
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import MAX_ATTEMPTS, Store, StoreUnavailable
 from worker.fleet.control.store.transaction import StoredCheckpoint, Transaction
+from worker.fleet.messaging.bus import Message
 
 
 class _Collision(Exception):
@@ -70,8 +71,12 @@ def test_a_transaction_that_fails_for_itself_is_not_done_again(
         contended.execute(lambda transaction: transaction.put_checkpoint("key", 7))
 
 
+_REQUEST = Message(
+    topic="worker/v1/requests/orders", payload=b"{}", reply_to="worker/v1/clients/c/rsp"
+)
 _CALLS: dict[str, Callable[[MessageProcessor], object]] = {
-    "process": lambda processor: processor.process([], 1),
+    # A batch with a request: claims alone may be another plane's.
+    "process": lambda processor: processor.process([_REQUEST], 1),
     # At a time that housekeeping is due: a tick with nothing to do has no transaction.
     "tick": lambda processor: processor.tick(10**12),
     "fire": lambda processor: processor.fire([], 1),
