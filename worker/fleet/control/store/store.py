@@ -349,15 +349,24 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() != "postgresql":
             raise _unknown(parsed.drivername)
         defaults = {key: value for key, value in _POSTGRESQL.items() if key not in parsed.query}
-        return create_engine(
+        engine = create_engine(
             parsed, pool_pre_ping=True, connect_args=defaults, hide_parameters=True
         )
+        event.listen(engine, "connect", _set_up_session)
+        return engine
     except NoSuchModuleError as error:
         raise _unknown(parsed.drivername) from error
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error}: PostgreSQL needs an extra, pip install 'workflow-worker[postgresql]'"
         ) from error
+
+
+def _set_up_session(connection: Any, _: Any) -> None:
+    # A plan that is kept reads whole tables: it was made while they were small, and they grow until
+    # PostgreSQL analyses them, a minute later or never.
+    connection.execute("SET plan_cache_mode = force_custom_plan")
+    connection.commit()
 
 
 def _unknown(driver: str) -> UsageError:
