@@ -92,6 +92,21 @@ def test_a_run_that_was_ended_from_outside_is_compared_as_far_as_it_came(
         assert divergence is None
 
 
+@pytest.mark.slow
+def test_a_step_that_was_cancelled_is_not_compared(recording: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    lines = [json.loads(line) for line in recording.read_text().splitlines()]
+    last = next(n for n, line in enumerate(lines) if line["type"] == "step:complete")
+    cancelled = {"reason": "cancel", "error_type": "CancelledError", "error_message": "cancelled"}
+    step = {**lines[last], **cancelled, "next": []}
+    end = {**lines[-1], **cancelled, "seq": step["seq"] + 1}
+    kept = [dumps(line) + "\n" for line in (*lines[:last], *_dataclips(lines[last:]), step, end)]
+    file.write_text("".join(kept))
+    assert replayed(file).divergence is None
+    done = call_worker("replay", file)
+    assert done.stdout.startswith(f"✓ {file}: as recorded, up to its end (cancelled)\n")
+
+
 def _dataclips(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if line["type"] == "dataclip"]
 

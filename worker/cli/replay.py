@@ -33,6 +33,7 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
+from worker.core.events import RunComplete
 from worker.errors import LoadError, WorkerError
 from worker.fleet.messaging.client_messages import RunQuery
 from worker.fleet.messaging.messages import StatusName
@@ -40,7 +41,7 @@ from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
 from worker.replay.recording import Recording, StoredRecording, name_of, read_item
 from worker.replay.recording_places import RecordingPlaces
-from worker.replay.replayer import Replay, ReplayPart, replay
+from worker.replay.replayer import Replay, ReplayPart, ended_externally, replay
 from worker.runner.ordered_results import in_order
 from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
@@ -236,6 +237,13 @@ def _kind(outcome: Replay | WorkerError) -> str:
 # --- as text --------------------------------------------------------------------------------------
 
 
+def _sameness(outcome: Replay) -> str:
+    last = outcome.recording.events[-1]
+    if isinstance(last, RunComplete) and ended_externally(outcome.recording):
+        return f"as recorded, up to its end ({last.status.value})"
+    return f"{outcome.result.status.value}, as recorded"
+
+
 def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]:
     name = printable(path)
     if isinstance(outcome, WorkerError):
@@ -251,7 +259,7 @@ def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]
         steps = [entry.step for entry in entries]
         joined = join_path(steps, steps, [entry.next for entry in entries])
         walked = printable(joined or "(no step)")
-        lines.append(f"{'!' if lines else '✓'} {name}: {outcome.result.status.value}, as recorded")
+        lines.append(f"{'!' if lines else '✓'} {name}: {_sameness(outcome)}")
         lines.append(f"  path: {walked}")
         if outcome.scripted:
             lines.append(f"  from the recording: {printable(', '.join(outcome.scripted))}")

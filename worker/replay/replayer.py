@@ -94,11 +94,12 @@ async def replay(
     )
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     # A request that is missing is no divergence in a part, or for a step that did not run its code.
-    cut = not recording.complete or _ended_externally(recording) or bool(part.end)
+    cut = not recording.complete or ended_externally(recording) or bool(part.end)
     compared = not (cut or part.start)
     missing = [call for call in host.not_requested() if call.step not in script] if compared else []
     divergence = first_divergence(
-        events,
+        # A step that was cancelled did not come to an end that a replay could come to.
+        [event for event in events if not _was_cancelled(event)],
         result.events,
         [*host.divergences, *missing],
         partly=cut,
@@ -185,7 +186,12 @@ def _reached(workflow: Workflow, start: str) -> set[str]:
     return reached
 
 
-def _ended_externally(recording: Recording) -> bool:
+def _was_cancelled(event: AnyEvent) -> bool:
+    return isinstance(event, StepComplete) and event.reason == "cancel"
+
+
+def ended_externally(recording: Recording) -> bool:
+    """Return True for a run whose end a replay cannot reproduce."""
     last = recording.events[-1]
     return isinstance(last, RunComplete) and last.reason in EXTERNAL_REASONS
 
