@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from worker.adaptors import cache, lock
+from worker.cli.main import cli
 from worker.cli.workflow_files import find_workflow_files
 from worker.errors import WorkerError
 from worker.fleet.control.policy import read_policy
@@ -68,3 +70,15 @@ def test_a_broken_file_of_a_folder_counts_if_it_can_be_a_workflow(
     file = tmp_path / ("broken.json" if content.startswith("{") else "broken.yaml")
     file.write_text(content)
     assert (file in find_workflow_files([tmp_path])) is is_workflow
+
+
+@pytest.mark.parametrize("command", ["lint", "validate"])
+def test_a_file_that_is_no_text_does_not_hide_what_the_others_have(
+    tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
+    (tmp_path / "good.yaml").write_text("steps: [{id: a, adaptor: common, expression: fn(s => s)}]")
+    done = CliRunner().invoke(cli, [command, str(tmp_path)])
+    assert "binary.yaml:1:1: not UTF-8 text" in done.stderr
+    assert {"lint": "good.yaml:1:", "validate": "1 step, could run"}[command] in done.stdout
+    assert done.exit_code == 2

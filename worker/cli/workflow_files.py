@@ -80,4 +80,12 @@ def _is_workflow_file(file: Path) -> bool:
     try:
         return is_workflow(read_document(file).root)
     except LoadError:
+        return _may_be_workflow(file)
+
+
+def _may_be_workflow(file: Path) -> bool:
+    try:
         return _WORKFLOW_KEY.search(read_text(file)) is not None
+    except LoadError:
+        # Nobody can tell. Its error belongs to it alone, and not to all files of the folder.
+        return True
