@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from worker.cli.retry import new_run
 from worker.cli.short_ids import find_id, find_order_id
 from worker.cli.workers import _line
 from worker.fleet.control_errors import ControlError
+from worker.sinks.log import stderr_logger
 from worker.sinks.terminal_text import format_time
 
 
@@ -76,6 +77,19 @@ def test_the_place_of_an_error_is_one_line(tmp_path: Path) -> None:
     output = CliRunner().invoke(cli, ["run", str(file)]).output
     assert "undefinedName" in output
     assert not [line for line in output.splitlines() if line.strip().startswith(COMMAND)]
+
+
+class _Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_on_a_terminal_has_no_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of jobs, topics and errors could set its title, or hide and forge lines."""
+    monkeypatch.setattr("sys.stderr", terminal := _Terminal())
+    stderr_logger().warning("hi\x1b]0;title\x07\n::add-mask::x", topic="t\x1b[8m\u202e")
+    assert terminal.getvalue().count("\n") == 1
+    assert terminal.getvalue().removesuffix("\n").isprintable()
 
 
 def _alert(run_id: str, *, acknowledged: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
+from worker.sinks.terminal_text import printable
 
 if TYPE_CHECKING:
     import structlog
@@ -32,7 +33,8 @@ class LeveledLogger(Protocol):
 class LogStream:
     """Stream of a log, which drops what comes after its terminal or its reader is gone.
 
-    A process that ends because of that logs its end: the log must not prevent it.
+    A process that ends because of that logs its end: the log must not prevent it. On a terminal
+    each text is one line without control characters, as messages and topics come from strangers.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -40,12 +42,17 @@ class LogStream:
 
     def write(self, text: str) -> int:
         with _unless_gone():
-            self._stream.write(text)
+            self._stream.write(_one_line(text) if self._stream.isatty() else text)
         return len(text)
 
     def flush(self) -> None:
         with _unless_gone():
             self._stream.flush()
+
+
+def _one_line(text: str) -> str:
+    line, end, rest = text.rpartition("\n")
+    return f"{printable(line)}{end}{printable(rest)}"
 
 
 @contextlib.contextmanager
