@@ -343,6 +343,7 @@ def test_a_workflow_of_a_checkout_is_found_by_its_names(
     [
         ((".",), "pick one with --workflow or workflow= ('case-referral', 'nightly')"),
         (("nightli",), "there is no file and no workflow 'nightli'; did you mean 'nightly'?"),
+        (("openfm.yaml",), "openfm.yaml: there is no such file; did you mean 'openfn.yaml'?"),
         ((".", "--workflow", "x"), "(there are: 'case-referral', 'nightly')"),
     ],
 )

@@ -17,7 +17,7 @@ from worker.workflow.documents.near_files import list_files
 
 _CONFIGURATIONS = ("openfn.yaml", "openfn.yml", "openfn.json")
 _PROJECTS = ("project.yaml", "project.yml", "project.json")
-_SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json")
 _WORKFLOW_KEYS = frozenset(("workflows", "workflow", "steps", "jobs"))
 
 
@@ -71,7 +71,7 @@ def open_checkout(folder: Path, *, located: bool = False) -> list[tuple[str, Doc
     if not documents:
         expected = f"expected {_PROJECTS[0]}, or {_CONFIGURATIONS[0]} with workflows/NAME/NAME.yaml"
         # A configuration alone is no workflow.
-        files = "" if is_configured(folder) else list_files(folder, _SUFFIXES)
+        files = "" if is_configured(folder) else list_files(folder, SUFFIXES)
         remedy = f"; name one of its files: {files}" if files else ""
         raise LoadError(f"this folder has no workflows ({expected}){remedy}", file=str(folder))
     return documents
@@ -82,7 +82,7 @@ def _workflow_documents(folder: Path, *, located: bool) -> Iterator[tuple[str, D
     singles = [
         (file.parent.name, document)
         for file in sorted(parent.glob("*/*"))
-        if file.suffix in _SUFFIXES
+        if file.suffix in SUFFIXES
         and is_workflow((document := read_document(file, located=located)).root)
     ]
     if singles:

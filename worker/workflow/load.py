@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from worker.errors import LoadError
 from worker.util.path_checks import exists
-from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
+from worker.workflow.checkout import SUFFIXES, checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
 from worker.workflow.documents.document import Document, read_document, read_text
@@ -53,7 +53,8 @@ def load(
     """Load a workflow from a path, or from a dict in any of the formats.
 
     ``workflow`` selects one of a project's workflows by its key, id or name; a path that does not
-    exist is such a name in the project of the current folder. ``adaptors`` are those of a job
+    exist and does not end in ``.yaml``, ``.yml`` or ``.json`` is such a name in the project of the
+    current folder. ``adaptors`` are those of a job
     alone, a path that ends in ``.js`` or ``.py``. With ``located``, steps and edges have their
     position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
     value found and the value expected.
@@ -151,7 +152,8 @@ def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
 def _find_checkout(path: Path, name: str | None) -> tuple[Path | None, str | None]:
     """Return the folder of the checkout that a path leads to, and the name of the workflow."""
     folder = checkout_folder(path)
-    if folder is None and name is None and not exists(path) and is_checkout(Path()):
+    is_name = name is None and path.suffix not in SUFFIXES and not exists(path)
+    if folder is None and is_name and is_checkout(Path()):
         return Path(), str(path)
     return folder, name
 
