@@ -221,8 +221,11 @@ def start(uow: UnitOfWork, worker: str, request: StartRequest) -> None:
 
 def publish_starts(uow: UnitOfWork) -> None:
     """Respond to the requests of a batch to start runs, with one message for each worker."""
+    handled, uow.outgoing.messages = uow.outgoing.messages, []
     for worker in list(uow.starts):
         _publish_starts(uow, worker)
+    # Before a command to cancel such a run, which its worker would not know of.
+    uow.outgoing.messages += handled
 
 
 def _publish_starts(uow: UnitOfWork, worker: str) -> None:
