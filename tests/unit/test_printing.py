@@ -71,6 +71,18 @@ def test_no_name_is_a_line_of_its_own(command: str, tmp_path: Path) -> None:
     assert output and not [line for line in output.splitlines() if line.startswith(COMMAND)]
 
 
+def test_the_message_of_an_error_is_no_line_of_a_mismatch(tmp_path: Path) -> None:
+    message = json.dumps(f"one\n{COMMAND}")
+    expression = f"fn(s => {{ throw new Error({message}) }})"
+    step = {"id": "a", "adaptor": "common", "expression": expression}
+    (tmp_path / "w.json").write_text(json.dumps({"name": "w", "steps": [step]}))
+    case = {"name": "x", "expect": {"status": "success"}}
+    file = tmp_path / "w.cases.yaml"
+    file.write_text(json.dumps({"workflow": "w.json", "cases": [case]}))
+    output = CliRunner().invoke(cli, ["test", str(file)]).output
+    assert f"JobError: one ⏎ {COMMAND}" in output
+
+
 def test_the_place_of_an_error_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "w.json"
     file.write_text(json.dumps(NAMES_OF_LINES))

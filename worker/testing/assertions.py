@@ -36,13 +36,23 @@ def mismatches(
 
 
 def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
+    # Each is one line but that of a path: messages of errors come from anywhere, and a system for
+    # CI executes some lines.
+    yield from map(printable, _end(expect, result))
+    yield from _path(expect, result)
+    yield from map(printable, _details(workflow, expect, result))
+
+
+def _end(expect: Expectation, result: Result) -> Iterator[str]:
     if expect.status is not None and result.status is not expect.status:
         yield f"expected status {expect.status.value}, found {_ending(result)}{_walked(result)}"
     if expect.error_type is not None and result.error_type != expect.error_type:
         yield f"expected error type {expect.error_type}, found {result.error_type or 'no error'}"
     if (expect.error_message or "") not in (result.error_message or ""):
         yield f"expected {expect.error_message!r} in the error, found {result.error_message!r}"
-    yield from _path(expect, result)
+
+
+def _details(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
     yield from _edges(workflow, expect, result)
     yield from _state(expect, result)
     for output in expect.outputs:
@@ -100,10 +110,10 @@ def _path(expect: Expectation, result: Result) -> Iterator[str]:
         # Two lines, aligned, so that the difference catches the eye.
         yield f"expected path {_arrows(expect.path)}\n       found path {_arrows(actual)}"
     if (missing := first_not_passed(expect.through, actual)) is not None:
-        yield f"expected to pass through '{missing}', found path {_arrows(actual)}"
+        yield f"expected to pass through '{printable(missing)}', found path {_arrows(actual)}"
     for step in expect.never:
         if step in actual:
-            yield f"expected '{step}' never to run, found path {_arrows(actual)}"
+            yield f"expected '{printable(step)}' never to run, found path {_arrows(actual)}"
 
 
 def first_not_passed(through: Sequence[str], actual: Sequence[str]) -> str | None:
@@ -114,7 +124,6 @@ def first_not_passed(through: Sequence[str], actual: Sequence[str]) -> str | Non
 
 
 def _arrows(steps: tuple[str, ...]) -> str:
-    # A line feed in a name would be a line of the message.
     return " → ".join(map(printable, steps)) or "(no step)"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from worker.runner.parallel import Handler, LocalExecutor, WorkExecutor
 from worker.runner.pool import Pool, background
 from worker.runner.result import Result
+from worker.sinks.terminal_text import printable
 from worker.testing.assertions import mismatches
 from worker.testing.case import Case
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
@@ -165,7 +166,7 @@ async def _run_in_sandbox_or_fail(pool: Pool, case: Case) -> CaseResult:
 
 def _not_run(case: Case, error: Exception) -> CaseResult:
     # A case that cannot run must not end those after it.
-    text = f"the case could not be run: {type(error).__name__}: {error}"
+    text = printable(f"the case could not be run: {type(error).__name__}: {error}")
     return CaseResult(case=case, results=(), mismatches=(text,), seconds=0.0)
 
 

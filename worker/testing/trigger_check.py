@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from worker.runner.result import Result
+from worker.sinks.terminal_text import printable
 from worker.testing.case import Case
 from worker.testing.case_trigger import FIRED, TriggerResponse
 from worker.util.state_diff import differences
@@ -22,7 +23,8 @@ def refusal_mismatches(case: Case) -> tuple[str, ...] | None:
     if outcome == expected:
         return None if outcome == FIRED else tuple(_response(case, case.trigger.response))
     reason = f" ({message})" if message else ""
-    return (f"expected trigger '{case.trigger.name}' {expected}, found {outcome}{reason}",)
+    text = f"expected trigger '{case.trigger.name}' {expected}, found {outcome}{reason}"
+    return (printable(text),)
 
 
 def response_mismatches(case: Case, results: Sequence[Result]) -> Iterator[str]:
