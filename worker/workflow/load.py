@@ -54,10 +54,9 @@ def load(
 
     ``workflow`` selects one of a project's workflows by its key, id or name; a path that does not
     exist and does not end in ``.yaml``, ``.yml`` or ``.json`` is such a name in the project of the
-    current folder. ``adaptors`` are those of a job
-    alone, a path that ends in ``.js`` or ``.py``. With ``located``, steps and edges have their
-    position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
-    value found and the value expected.
+    current folder. ``adaptors`` are those of a job alone, a path that ends in ``.js`` or ``.py``.
+    With ``located``, steps and edges have their position also in a JSON file. Raises
+    :class:`LoadError` with the file, the path inside it, the value found and the value expected.
     """
     if isinstance(adaptors, str):
         adaptors = (adaptors,)

@@ -263,7 +263,7 @@ class Store:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a connection for queries; nothing is committed."""
+        """Open a connection for queries, which change nothing."""
         with _unavailable(), self._connection() as connection:
             yield connection
             # Not a rollback: after one, psycopg prepares all statements of the connection anew. The
