@@ -81,6 +81,17 @@ def test_a_claim_that_the_other_one_has_answered_gets_no_more_runs(
     assert deferring.send(submission("d")).assignments == []
 
 
+def test_a_claim_after_the_worker_has_connected_again_gets_runs(
+    deferring: ControlPlaneHarness,
+) -> None:
+    worker = FakeWorker(deferring)
+    worker.birth()
+    states = [worker.message("status", incarnation="i1", online=online) for online in (False, True)]
+    last = worker.message("claim", claim_id="c", demand=1, incarnation="i1")
+    deferring.send(*states, last)
+    assert len(deferring.send(submission("o")).assignments) == 1
+
+
 def test_a_withdrawn_claim_gets_no_runs(deferring: ControlPlaneHarness) -> None:
     claim(deferring, "c")
     claim(deferring, "c", demand=0)

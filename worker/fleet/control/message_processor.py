@@ -142,12 +142,15 @@ class MessageProcessor:
     def _remember_claims(self, messages: Sequence[Message], now_us: int) -> list[Message]:
         """Remember claims for the next transaction; return the messages that need one."""
         others: list[Message] = []
+        topics = {message.topic for message in messages}
         for message in messages:
             parsed = self._parser.parse(message) if is_claim(message) else None
             # The name of a client's user may be the last level of a topic too.
             if (
                 parsed is not None
                 and isinstance(parsed.content, Claim)
+                # A worker that goes offline withdraws its claims: those that came before it.
+                and self._topics.worker(parsed.worker, "status") not in topics
                 and self._can_wait(parsed.worker, parsed.content, now_us)
             ):
                 self._pending_claims[parsed.worker] = pending_claim(parsed.content)
