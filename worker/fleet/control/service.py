@@ -62,11 +62,6 @@ from worker.util.machine_clock import monotonic_s, random_between, random_hex
 from worker.version import VERSION
 
 TICK_S = 0.25
-# A transaction costs nearly as much for one message as for twenty, so under load a short pause
-# after each batch, for each of its messages, raises the throughput. The first message after a
-# quiet time is not delayed. While the start of a run waits here, a slot of its worker stands
-# still: starts that wait for 25 ms hold eight slots to 320 runs a second.
-PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.001, 0.01
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 MAX_KEEPALIVE_S = 5
 REFUSAL_S = 30.0
@@ -280,11 +275,8 @@ class ControlPlane:
             while True:
                 self._liveness.mark()
                 arrivals = await self._bus.receive(max(0.0, self._next_turn - monotonic_s()))
-                began = monotonic_s()
                 await self._handle_arrivals(arrivals)
                 await self._do_what_is_due()
-                pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
-                await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
             self.publication.release_states()
             self._bus.publish(_presence(self._topics, self._id, online=False))
