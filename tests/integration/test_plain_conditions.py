@@ -104,6 +104,8 @@ def test_a_condition_that_is_evaluated_here_has_the_engine_s_result(
         ("state.data", '{"data": 1}', None),
         ("state.data", '{"data":"\\u00e9"}', None),
         ("state.data", None, None),
+        # A space of Python, and an error of syntax in JavaScript.
+        ("state.data\x1c", '{"data":1}', None),
         ("Math.random() < 2", '{"data":{}}', None),
     ],
 )

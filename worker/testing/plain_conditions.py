@@ -94,7 +94,9 @@ def _condition(kind: EdgeKind, expression: str) -> _Condition:
             return lambda step_id, state: not _has_error(step_id, state)
         case EdgeKind.FAILURE:
             return _has_error
-    terms = [_TERM.fullmatch(text.strip()) for text in expression.removesuffix(";").split("&&")]
+    texts = expression.removesuffix(";").split("&&")
+    # Only spaces of both languages: Python's own are more.
+    terms = [_TERM.fullmatch(text.strip(" \t\r\n")) for text in texts]
     if None in terms or any(term["operator"] and term["negations"] for term in terms if term):
         return _undecided
     tests = [(tuple(term["path"].split(".")[1:]), _test(term)) for term in terms if term]
