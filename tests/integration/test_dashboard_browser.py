@@ -288,8 +288,7 @@ def test_a_page_that_lost_its_server_says_so_and_comes_back(browser: Browser) ->
         is_live(page)
         context.set_offline(True)
         on.call(closed(on))
-        page.locator("#live[data-state=wrong]").wait_for()
-        assert page.locator("#live").inner_text() == "not connected"
+        page.locator("#live[data-state=wrong]", has_text="not connected").wait_for()
         context.close()
 
 
